@@ -1,0 +1,63 @@
+"""Core: what a transformation is, and the helpers its rules are written with.
+
+_records        frozen, self-checking dataclasses that are pytrees
+_checks         ranges and kinds of hyperparameters, and their error messages
+_link           rules, and the schedules of their hyperparameters
+_transformation the Optax face of a rule; precision on the way in and out
+_chain          links in order
+_moments        what travels between accumulating and dividing links
+_hyperparameters, _serialization, _reading   look at and change the above
+_numerics, _trees   norms, roots, dtypes; paths and mismatches
+"""
+
+from optlab.core import _checks as checks
+from optlab.core import _numerics as numerics
+from optlab.core import _trees as trees
+from optlab.core._chain import Chain, chain, link_name, named_chain
+from optlab.core._hyperparameters import hyperparameters, replace
+from optlab.core._link import (
+    LearningRate,
+    Link,
+    PlainFunction,
+    ScheduledState,
+    hyperparameter,
+    require_params,
+)
+from optlab.core._moments import Estimate, Moments, is_moments, map_moments, require_arrays
+from optlab.core._reading import read
+from optlab.core._records import Record, data, registry, static
+from optlab.core._serialization import from_dict, to_dict
+from optlab.core._transformation import Foreign, Transformation, as_link
+
+__all__ = [
+    "Chain",
+    "Estimate",
+    "Foreign",
+    "LearningRate",
+    "Link",
+    "Moments",
+    "PlainFunction",
+    "Record",
+    "ScheduledState",
+    "Transformation",
+    "as_link",
+    "chain",
+    "checks",
+    "data",
+    "from_dict",
+    "hyperparameter",
+    "hyperparameters",
+    "is_moments",
+    "link_name",
+    "map_moments",
+    "named_chain",
+    "numerics",
+    "read",
+    "registry",
+    "replace",
+    "require_arrays",
+    "require_params",
+    "static",
+    "to_dict",
+    "trees",
+]

@@ -1,0 +1,167 @@
+"""Links: the records transformations are made of, and the schedules of their hyperparameters.
+
+A link is a rule: `init` and `update` over trees that are already in their compute dtype. Any of its
+data fields may be a schedule; `start` and `step`, which chains and wrappers call, keep the count,
+evaluate the schedules and hand the rule plain numbers, so no rule ever deals with one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optlab.core import _checks, _numerics, _records
+
+PyTree = Any
+
+
+class PlainFunction(_records.Record):
+    """A schedule that is somebody's function: carried along, but opaque."""
+
+    function: Any = _records.static()
+
+    def __call__(self, count: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):  # it may be one of Optax's, which need it
+            return self.function(count)
+
+    def __repr__(self) -> str:
+        return _records.show(self.function)
+
+
+@dataclasses.dataclass(frozen=True)
+class _NumberOrSchedule:
+    inner: _checks.Check
+
+    def __str__(self) -> str:
+        return f"{self.inner}, or a schedule"
+
+    def __call__(self, owner: str, name: str, value: Any) -> Any:
+        if isinstance(value, _records.Record) and callable(value):
+            return value
+        if callable(value):
+            return PlainFunction(value)
+        return self.inner(owner, name, value)
+
+
+def hyperparameter(check: _checks.Check, *, default: Any = dataclasses.MISSING) -> Any:
+    """A data field that is a number, or a schedule of numbers, within bounds."""
+    return _records.data(_NumberOrSchedule(check), default=default)
+
+
+class ScheduledState(NamedTuple):
+    """State of a link whose hyperparameters change, or are recorded.
+
+    Attributes:
+      count: int32 scalar, the number of updates done.
+      values: the float32 values used by the latest update (before any: those the first will use).
+      inner: the link's own state.
+    """
+
+    count: jax.Array
+    values: dict[str, jax.Array]
+    inner: Any
+
+    def recorded(self) -> dict[str, jax.Array]:
+        return self.values
+
+
+class LearningRate(NamedTuple):
+    """What a chain tells its links about its learning rate (keyword `chain_lr` of `update`).
+
+    Attributes:
+      hyperparameter: the number or schedule held by the chain's `scale_by_learning_rate`.
+      count: the number of updates done.
+      applied: whether the updates have been multiplied by minus the learning rate already.
+    """
+
+    hyperparameter: Any
+    count: jax.Array
+    applied: bool
+
+    def value(self) -> Any:
+        h = self.hyperparameter
+        return h(self.count) if callable(h) else h
+
+    def peak(self, owner: str) -> Any:
+        """The largest value the schedule takes."""
+        h = self.hyperparameter
+        if not callable(h):
+            return h
+        if not hasattr(h, "peak"):
+            raise ValueError(
+                f"{owner} needs the peak of the learning rate, which the schedule {h!r} does not "
+                "tell. Use a schedule of optlab.schedules, or pass the peak yourself."
+            )
+        return h.peak()
+
+
+class Link(_records.Record):
+    """Base of every rule. Subclasses override `update`, and `init` if they hold state."""
+
+    recorded: ClassVar[tuple[str, ...]] = ()
+    """Fields whose current value the state always keeps for `read`, scheduled or not."""
+
+    def init(self, params: PyTree) -> Any:
+        """The state for parameters (arrays or `jax.ShapeDtypeStruct`s) in their compute dtype."""
+        del params
+        return optax.EmptyState()
+
+    def update(self, updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
+        """`(new updates, new state)`; everything is in its compute dtype."""
+        raise NotImplementedError(f"{type(self).__name__} must define update")
+
+    def find_learning_rate(self, state: Any) -> LearningRate | None:
+        """The learning rate applied inside this link, if it applies one."""
+        del state
+        return None
+
+    def start(self, params: PyTree) -> Any:
+        """`init`, with a count and the first values where the link has schedules."""
+        inner = self.init(params)
+        if not self._kept():
+            return inner
+        count = jnp.zeros((), jnp.int32)
+        return ScheduledState(count, self._values(count)[1], inner)
+
+    def step(self, updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
+        """`update`, with every schedule replaced by its value at the current count."""
+        if not self._kept():
+            return self.update(updates, state, params, **extra)
+        if not isinstance(state, ScheduledState):
+            raise ValueError(
+                f"{self.record_name}: this state was made without the schedule that {self!r} "
+                "now has. Make a new state with init, or migrate the old one."
+            )
+        current, values = self._values(state.count)
+        updates, inner = self.with_values(**current).update(updates, state.inner, params, **extra)
+        return updates, ScheduledState(_numerics.increment(state.count), values, inner)
+
+    def _kept(self) -> tuple[str, ...]:
+        scheduled = (
+            f.name for f in _records.fields(self) if _is_schedule(f, getattr(self, f.name))
+        )
+        return tuple(dict.fromkeys([*self.recorded, *scheduled]))
+
+    def _values(self, count: jax.Array) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+        current = {}
+        for name in self._kept():
+            value = getattr(self, name)
+            current[name] = value(count) if callable(value) else value
+        return current, {n: jnp.asarray(v, jnp.float32) for n, v in current.items()}
+
+
+def _is_schedule(field: dataclasses.Field, value: Any) -> bool:
+    return isinstance(field.metadata["check"], _NumberOrSchedule) and callable(value)
+
+
+def require_params(owner: str, params: PyTree) -> None:
+    """Raises `ValueError` naming the link when it was not given the parameters."""
+    if params is None:
+        raise ValueError(
+            f"{owner} needs the parameters, but update was called with params=None. "
+            "Call tx.update(gradients, state, params)."
+        )

@@ -1,0 +1,164 @@
+"""Numeric helpers: one precision policy, norms that cannot overflow, roots with finite gradients.
+
+Leaf maths runs in float32, in float64 for float64 leaves and in the matching complex type; what a
+caller gets back has the dtype of the parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+PyTree = Any
+
+
+def compute_dtype(dtype: Any) -> np.dtype:
+    """The dtype leaf maths uses: at least float32 (complex64), never narrower than the leaf."""
+    dtype = jnp.dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return dtype
+    return dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
+
+
+def promote(tree: PyTree) -> PyTree:
+    """Every floating-point leaf in its compute dtype; shapes stand for arrays they describe."""
+    return jax.tree.map(_promote_leaf, tree)
+
+
+def _promote_leaf(leaf: Any) -> Any:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf.update(dtype=compute_dtype(leaf.dtype))
+    if getattr(leaf, "dtype", None) == jax.dtypes.float0:
+        return leaf
+    leaf = jnp.asarray(leaf)
+    # astype also makes a weakly typed leaf strong, so that no state inherits a weak type.
+    return leaf.astype(compute_dtype(leaf.dtype))
+
+
+def zeros_like(leaf: Any, dtype: Any = None) -> jax.Array:
+    """Zeros with the shape *and the sharding* of a leaf, also under `jit`; a buffer of its own.
+
+    Under `jit` on an Auto mesh a constant carries no sharding; selecting from the leaf lets the
+    compiler's propagation see where it lives, at no cost in the compiled program.
+    """
+    dtype = leaf.dtype if dtype is None else dtype
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return jnp.zeros(leaf.shape, dtype)
+    leaf = jnp.asarray(leaf).astype(dtype)
+    return jnp.where(jnp.zeros_like(leaf, bool), leaf, jnp.zeros((), dtype))
+
+
+def full_like(leaf: Any, value: Any, dtype: Any = None) -> jax.Array:
+    """A constant with the shape and sharding of a leaf."""
+    zeros = zeros_like(leaf, dtype)
+    return zeros + jnp.asarray(value, zeros.dtype)
+
+
+def scalar(value: Any, dtype: Any) -> jax.Array:
+    """A hyperparameter as a strongly typed scalar of the leaf's real dtype, never narrower.
+
+    Callers hold leaves in their compute dtype, so a hyperparameter is at least float32.
+    """
+    return jnp.asarray(value, real_dtype(dtype))
+
+
+def complement(value: Any, dtype: Any) -> jax.Array:
+    """`1 - value`; a Python number is subtracted in float64 first: float32 1 - .999 is 5e-5 off."""
+    if isinstance(value, jax.Array | np.ndarray):
+        return 1 - scalar(value, dtype)
+    return scalar(1 - value, dtype)
+
+
+def real_dtype(dtype: Any) -> np.dtype:
+    """The dtype of a leaf's real part: complex64 -> float32."""
+    return jnp.finfo(dtype).dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.dtype(jnp.float32)
+
+
+def squared_magnitude(x: jax.Array) -> jax.Array:
+    """`|x|²`, real also for complex leaves."""
+    return jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else x * x
+
+
+def safe_sqrt(x: jax.Array) -> jax.Array:
+    """`sqrt(x)` whose derivative at zero is zero instead of infinite."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), jnp.where(x < 0, jnp.nan, x))
+
+
+def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """`numerator / denominator`, and 0 where the denominator is 0, with finite derivatives."""
+    nonzero = denominator != 0
+    quotient = numerator / jnp.where(nonzero, denominator, jnp.ones_like(denominator))
+    return jnp.where(nonzero, quotient, jnp.zeros_like(quotient))
+
+
+def norm(x: jax.Array, axis: Any = None, keepdims: bool = False) -> jax.Array:
+    """Euclidean norm that neither overflows nor underflows; derivative 0 at 0; NaN stays NaN."""
+    x = jnp.asarray(x)
+    x = x.astype(compute_dtype(x.dtype))
+    low, high = _split_scale(jnp.max(jnp.abs(x), axis=axis, keepdims=True, initial=0.0))
+    total = jnp.sum(squared_magnitude(x / low / high), axis=axis, keepdims=True)
+    result = safe_sqrt(total) * low * high
+    return result if keepdims else jnp.squeeze(result, axis)
+
+
+def _split_scale(largest: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Two factors whose product is near `largest`; 1 and 1 where that is 0, inf or NaN.
+
+    Two, because the reciprocal of one (which XLA multiplies by) would be flushed to 0 near 1e38.
+    """
+    largest = lax.stop_gradient(largest)
+    usable = (largest > 0) & jnp.isfinite(largest)
+    exponent = jnp.floor(jnp.log2(jnp.where(usable, largest, 1)))
+    half = jnp.floor(exponent / 2)
+    return jnp.exp2(half), jnp.exp2(exponent - half)
+
+
+def global_norm(tree: PyTree) -> jax.Array:
+    """Euclidean norm of all leaves together, in float32 (float64 if a leaf is).
+
+    The plain sum of squares is used while it is far from overflow and underflow; only then, under
+    `lax.cond`, is the tree read again and scaled by its largest magnitude. An infinite entry gives
+    inf, a NaN gives NaN, an empty tree 0; the derivative at 0 is 0.
+    """
+    leaves = [
+        leaf.astype(compute_dtype(leaf.dtype))
+        for leaf in map(jnp.asarray, jax.tree.leaves(tree))
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    ]
+    dtype = widest(leaves)
+    if not leaves:
+        return jnp.zeros((), dtype)
+
+    def total(trees):
+        parts = [jnp.sum(squared_magnitude(x)).astype(dtype) for x in trees]
+        return sum(parts, jnp.zeros((), dtype))
+
+    def scaled():
+        peaks = [jnp.max(jnp.abs(x), initial=0.0).astype(dtype) for x in leaves]
+        low, high = _split_scale(jnp.max(jnp.stack(peaks)))
+        shrunk = [x / low.astype(x.dtype) / high.astype(x.dtype) for x in leaves]
+        return safe_sqrt(total(shrunk)) * low * high
+
+    plain = total(leaves)
+    tiny, huge = jnp.finfo(dtype).tiny, jnp.finfo(dtype).max
+    return lax.cond((plain > tiny**0.5) & (plain < huge**0.5), lambda: safe_sqrt(plain), scaled)
+
+
+def widest(leaves: list[jax.Array]) -> np.dtype:
+    """float64 if any leaf is 64 bits wide (or complex128), else float32."""
+    return max(
+        (real_dtype(leaf.dtype) for leaf in leaves),
+        key=lambda dtype: dtype.itemsize,
+        default=jnp.dtype(jnp.float32),
+    )
+
+
+def increment(count: jax.Array) -> jax.Array:
+    """`count + 1`, staying at the largest value of its dtype instead of wrapping round."""
+    largest = jnp.asarray(jnp.iinfo(count.dtype).max, count.dtype)
+    return jnp.where(count < largest, count + jnp.ones((), count.dtype), largest)

@@ -1,0 +1,167 @@
+"""Records: frozen dataclasses that are pytrees, check themselves, print like their call and store as JSON.
+
+Transforms, schedules, initializers and selectors are all records. Data fields (numbers, arrays,
+other records) are the leaves that `jit`, `vmap` and `grad` see; static fields (flags, names, axes)
+belong to the tree's structure. Checks run when a record is built by its user, never when JAX
+rebuilds one from its leaves, which may then be tracers, gradients or placeholders.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar, dataclass_transform
+
+import jax
+import numpy as np
+
+from optlab.core import _checks
+
+registry: dict[str, type[Record]] = {}
+
+
+def data(check: _checks.Check | None = None, *, default: Any = dataclasses.MISSING) -> Any:
+    """A field JAX sees: it may be traced, mapped and differentiated."""
+    return dataclasses.field(default=default, metadata={"data": True, "check": check})
+
+
+def static(check: _checks.Check | None = None, *, default: Any = dataclasses.MISSING) -> Any:
+    """A field that is part of the structure: hashable, and a new value means a new compile."""
+    return dataclasses.field(default=default, metadata={"data": False, "check": check})
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(data, static))
+class Record:
+    """Base of every record. Subclassing makes a frozen dataclass and registers it as a pytree.
+
+    The printed and stored name is the class's in snake_case; a class keyword `name=` overrides it.
+    """
+
+    record_name: ClassVar[str] = "record"
+
+    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        cls.record_name = name or _snake_case(cls.__name__)
+        jax.tree_util.register_pytree_with_keys(
+            cls, cls._flatten_with_keys, cls._unflatten, cls._flatten
+        )
+        registry[registered_name(cls)] = cls
+
+    def __post_init__(self):
+        for field in fields(self):
+            check = field.metadata["check"]
+            if check is not None:
+                value = check(self.record_name, field.name, getattr(self, field.name))
+                object.__setattr__(self, field.name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Judges fields against each other. Override; use `is_concrete` before comparing."""
+
+    def with_values(self, **values: Any):
+        """A copy with fields replaced unchecked, for values that come out of a computation."""
+        new = object.__new__(type(self))
+        for field in fields(self):
+            value = values.get(field.name, getattr(self, field.name))
+            object.__setattr__(new, field.name, value)
+        return new
+
+    # What `hyperparameters` and `replace` walk. Records with nicer names for their parts override.
+    def children(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def with_child(self, name: str, value: Any):
+        """A checked copy in which one child is another value."""
+        return dataclasses.replace(self, **{name: value})
+
+    @classmethod
+    def _split(cls) -> tuple[list[str], list[str]]:
+        names = ([], [])
+        for field in dataclasses.fields(cls):
+            names[0 if field.metadata["data"] else 1].append(field.name)
+        return names
+
+    def _flatten(self):
+        leaves, meta = self._split()
+        return [getattr(self, n) for n in leaves], tuple(getattr(self, n) for n in meta)
+
+    def _flatten_with_keys(self):
+        leaves, aux = self._flatten()
+        keys = [jax.tree_util.GetAttrKey(n) for n in self._split()[0]]
+        return list(zip(keys, leaves, strict=True)), aux
+
+    @classmethod
+    def _unflatten(cls, aux, leaves):
+        new = object.__new__(cls)
+        names = cls._split()
+        for name, value in zip(names[0] + names[1], [*leaves, *aux], strict=True):
+            object.__setattr__(new, name, value)
+        return new
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return identity(self) == identity(other)
+
+    def __hash__(self) -> int:
+        return hash(identity(self))
+
+    def __repr__(self) -> str:
+        return f"{self.record_name}({', '.join(self._repr_fields())})"
+
+    def _repr_fields(self) -> list[str]:
+        """Data fields always, static fields where they differ from the default."""
+        shown = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            is_default = value is field.default or (
+                not field.metadata["data"] and value == field.default
+            )
+            if not is_default or (field.metadata["data"] and value is not None):
+                shown.append(f"{field.name}={show(value)}")
+        return shown
+
+
+def fields(record: Any) -> tuple[dataclasses.Field, ...]:
+    """The dataclass fields of a record, in order."""
+    return dataclasses.fields(record)
+
+
+def registered_name(cls: type) -> str:
+    """`"transforms.clip_by_norm"`: the subpackage (or another project's package) and the name."""
+    package = cls.__module__.split(".")
+    home = package[1] if package[0] == "optlab" and len(package) > 1 else package[0]
+    return f"{home}.{cls.record_name}"
+
+
+def identity(tree: Any) -> tuple:
+    """A hashable value equal for equal trees: structure, and each leaf by value (tracers by id)."""
+    leaves, structure = jax.tree.flatten(tree)
+    return (structure, *map(_leaf_identity, leaves))
+
+
+def _leaf_identity(leaf: Any) -> Any:
+    if isinstance(leaf, jax.core.Tracer):
+        return ("tracer", id(leaf))
+    if isinstance(leaf, jax.Array | np.ndarray):
+        array = np.asarray(leaf)
+        return (array.dtype.name, array.shape, array.tobytes())
+    return leaf
+
+
+def show(value: Any) -> str:
+    """`repr`, short for arrays, tracers and functions."""
+    if isinstance(value, jax.core.Tracer):
+        return f"traced {value.aval.str_short()}"
+    if isinstance(value, jax.Array | np.ndarray):
+        array = np.asarray(value)
+        return f"array({np.array2string(array, separator=', ', threshold=8)}, {array.dtype.name})"
+    if isinstance(value, Callable) and not isinstance(value, Record) and hasattr(value, "__qualname__"):
+        return value.__qualname__
+    return repr(value)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,164 @@
+"""`Transformation`: what every optlab factory returns. An Optax transformation, and a pytree.
+
+It is an `optax.GradientTransformationExtraArgs`, so `optax.chain`, Flax and Equinox take it as it
+is; and it is a pytree whose leaves are its hyperparameters, so it passes through `jit` as an
+argument, sweeps under `jax.vmap`, and has a gradient. It is also where precision is settled: on the
+way in everything is promoted to its compute dtype, on the way out cast to the parameter's.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import optax
+
+from optlab.core import _link, _moments, _numerics, _records, _trees
+
+PyTree = Any
+
+
+class Transformation(optax.GradientTransformationExtraArgs):
+    """A gradient transformation that is data.
+
+    Attributes:
+      link: the record of hyperparameters that does the work.
+      init: `params -> state`; also takes a tree of `jax.ShapeDtypeStruct`.
+      update: `(updates, state, params=None, **extra) -> (updates, state)`.
+    """
+
+    link: _link.Link
+
+    def __new__(cls, link: _link.Link):
+        self = super().__new__(cls, partial(_init, link), partial(_update, link))
+        self.__dict__["link"] = link
+        return self
+
+    def as_optax(self) -> optax.GradientTransformationExtraArgs:
+        """The same two functions as a plain Optax tuple, for code that refuses pytrees of arrays."""
+        return optax.GradientTransformationExtraArgs(self.init, self.update)
+
+    def _replace(self, **functions: Any) -> optax.GradientTransformationExtraArgs:
+        # A tuple's fields are its functions; with others in place it is no longer this record.
+        return self.as_optax()._replace(**functions)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(
+            f"a Transformation is immutable; use optlab.replace(tx, {{{name!r}: ...}})"
+        )
+
+    def __reduce__(self):
+        return Transformation, (self.link,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Transformation) and self.link == other.link
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.link)
+
+    def __repr__(self) -> str:
+        return repr(self.link)
+
+
+def _flatten(tx: Transformation):
+    leaves, aux = tx.link._flatten()
+    return leaves, (type(tx.link), aux)
+
+
+def _flatten_with_keys(tx: Transformation):
+    leaves, aux = tx.link._flatten_with_keys()
+    return leaves, (type(tx.link), aux)
+
+
+def _unflatten(aux: Any, leaves: Any) -> Transformation:
+    kind, link_aux = aux
+    return Transformation(kind._unflatten(link_aux, leaves))
+
+
+jax.tree_util.register_pytree_with_keys(Transformation, _flatten_with_keys, _unflatten, _flatten)
+
+
+def _init(link: _link.Link, params: PyTree) -> optax.OptState:
+    return link.start(_numerics.promote(_trees.unbox(params)))
+
+
+def _update(
+    link: _link.Link,
+    updates: PyTree,
+    state: optax.OptState,
+    params: PyTree = None,
+    **extra: Any,
+) -> tuple[PyTree, optax.OptState]:
+    structure = jax.tree.structure(updates)
+    updates, params = _trees.unbox(updates), _trees.unbox(params)
+    if params is not None:
+        _trees.check_same("updates", updates, "params", params, is_leaf=_moments.is_moments)
+    like = updates if params is None else params
+    result, state = link.step(_numerics.promote(updates), state, _numerics.promote(params), **extra)
+    result = jax.tree.map(_cast_like, result, like, is_leaf=_moments.is_moments)
+    if not _contains_moments(result):  # give parameter nodes back to those who came with them
+        result = jax.tree.unflatten(structure, jax.tree.leaves(result))
+    return result, state
+
+
+def _cast_like(new: Any, like: Any) -> Any:
+    """An update takes its parameter's dtype; `Moments` travel on to the next link as they are."""
+    if _moments.is_moments(new) or _moments.is_moments(like):
+        return new
+    if getattr(new, "dtype", None) == jax.dtypes.float0:
+        return new
+    return new.astype(jax.numpy.asarray(like).dtype)
+
+
+def _contains_moments(tree: PyTree) -> bool:
+    return any(map(_moments.is_moments, jax.tree.leaves(tree, is_leaf=_moments.is_moments)))
+
+
+def as_link(tx: Any) -> _link.Link:
+    """The link of a transformation, ours or Optax's.
+
+    Raises:
+      TypeError: for anything else, and for a factory that was not called.
+    """
+    if isinstance(tx, Transformation):
+        return tx.link
+    if isinstance(tx, _link.Link):
+        return tx
+    if isinstance(tx, optax.GradientTransformation):
+        return Foreign(tx)
+    hint = " Did you forget to call it?" if callable(tx) else ""
+    raise TypeError(
+        f"expected a gradient transformation of optlab or Optax, got {tx!r} of type "
+        f"{type(tx).__name__}.{hint}"
+    )
+
+
+class Foreign(_link.Link):
+    """An Optax transformation inside an optlab chain: run in the compute dtype, opaque, static.
+
+    Because it is initialised with promoted parameters, its state is float32 for bf16 parameters and
+    its dtypes do not change with those of the gradients, whatever it does on its own.
+    """
+
+    tx: Any = _records.static()
+
+    @property
+    def label(self) -> str:
+        return getattr(self.tx.init, "__qualname__", "optax").split(".")[0]
+
+    def init(self, params: PyTree) -> Any:
+        with jax.numpy_dtype_promotion("standard"):  # Optax itself fails under "strict"
+            return self.tx.init(params)
+
+    def update(self, updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
+        _moments.require_arrays(self.label, updates)
+        extra.pop("chain_lr", None)  # the chain's own word to its links
+        with jax.numpy_dtype_promotion("standard"):
+            return optax.with_extra_args_support(self.tx).update(updates, state, params, **extra)
+
+    def __repr__(self) -> str:
+        return f"optax.{self.label}(...)"
