@@ -100,22 +100,33 @@ def norm(x: jax.Array, axis: Any = None, keepdims: bool = False) -> jax.Array:
     """Euclidean norm that neither overflows nor underflows; derivative 0 at 0; NaN stays NaN."""
     x = jnp.asarray(x)
     x = x.astype(compute_dtype(x.dtype))
-    low, high = _split_scale(jnp.max(jnp.abs(x), axis=axis, keepdims=True, initial=0.0))
-    total = jnp.sum(squared_magnitude(x / low / high), axis=axis, keepdims=True)
-    result = safe_sqrt(total) * low * high
+    scale = _Scale(jnp.max(jnp.abs(x), axis=axis, keepdims=True, initial=0.0))
+    total = jnp.sum(squared_magnitude(scale.shrink(x)), axis=axis, keepdims=True)
+    result = scale.restore(safe_sqrt(total))
     return result if keepdims else jnp.squeeze(result, axis)
 
 
-def _split_scale(largest: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Two factors whose product is near `largest`; 1 and 1 where that is 0, inf or NaN.
+class _Scale:
+    """Multiplies and divides exactly by a power of two near `largest` (1 where that is 0, inf, NaN).
 
-    Two, because the reciprocal of one (which XLA multiplies by) would be flushed to 0 near 1e38.
+    In two factors, because the reciprocal of one would be flushed to 0 near 1e38; and by
+    multiplication, because XLA joins two divisions into one.
     """
-    largest = lax.stop_gradient(largest)
-    usable = (largest > 0) & jnp.isfinite(largest)
-    exponent = jnp.floor(jnp.log2(jnp.where(usable, largest, 1)))
-    half = jnp.floor(exponent / 2)
-    return jnp.exp2(half), jnp.exp2(exponent - half)
+
+    def __init__(self, largest: jax.Array):
+        largest = lax.stop_gradient(largest)
+        usable = (largest > 0) & jnp.isfinite(largest)
+        exponent = jnp.floor(jnp.log2(jnp.where(usable, largest, 1))).astype(jnp.int32)
+        half = exponent // 2
+        one = jnp.ones_like(largest)
+        self.up = (jnp.ldexp(one, half), jnp.ldexp(one, exponent - half))
+        self.down = (jnp.ldexp(one, -half), jnp.ldexp(one, half - exponent))
+
+    def shrink(self, x: jax.Array) -> jax.Array:
+        return x * self.down[0].astype(x.dtype) * self.down[1].astype(x.dtype)
+
+    def restore(self, x: jax.Array) -> jax.Array:
+        return x * self.up[0] * self.up[1]
 
 
 def global_norm(tree: PyTree) -> jax.Array:
@@ -140,9 +151,8 @@ def global_norm(tree: PyTree) -> jax.Array:
 
     def scaled():
         peaks = [jnp.max(jnp.abs(x), initial=0.0).astype(dtype) for x in leaves]
-        low, high = _split_scale(jnp.max(jnp.stack(peaks)))
-        shrunk = [x / low.astype(x.dtype) / high.astype(x.dtype) for x in leaves]
-        return safe_sqrt(total(shrunk)) * low * high
+        scale = _Scale(jnp.max(jnp.stack(peaks)))
+        return scale.restore(safe_sqrt(total([scale.shrink(x) for x in leaves])))
 
     plain = total(leaves)
     tiny, huge = jnp.finfo(dtype).tiny, jnp.finfo(dtype).max
