@@ -24,6 +24,18 @@ class Chain(_link.Link):
     links: tuple[_link.Link, ...] = _records.data()
     names: tuple[str, ...] | None = _records.static(default=None)
 
+    def check(self) -> None:
+        for link in self.links:
+            if not isinstance(link, _link.Link):
+                raise TypeError(f"chain: links must be Links, got {link!r}; use chain(...)")
+        if self.names is None:
+            return
+        if len(self.names) != len(self.links):
+            raise ValueError(f"chain: {len(self.links)} links need as many names, got {self.names}")
+        for name in self.names:
+            if not name or "/" in name:
+                raise ValueError(f"chain: a name must not be empty or contain '/', got {name!r}")
+
     def init(self, params: PyTree) -> Any:
         return self._pack([link.start(params) for link in self.links])
 
@@ -43,6 +55,7 @@ class Chain(_link.Link):
 
     def _own_learning_rate(self, states: Any) -> tuple[int, _link.LearningRate | None]:
         for i, (link, state) in enumerate(zip(self.links, states, strict=True)):
+            link.require_state(state)
             found = link.find_learning_rate(state)
             if found is not None:
                 return i, found
@@ -52,26 +65,33 @@ class Chain(_link.Link):
         return tuple(states) if self.names is None else dict(zip(self.names, states, strict=True))
 
     def _unpack(self, state: Any) -> list[Any]:
-        ok = isinstance(state, tuple if self.names is None else dict) and len(state) == len(self.links)
-        if not ok:
+        self.require_state(state)
+        return list(state) if self.names is None else [state[name] for name in self.names]
+
+    def require_state(self, state: Any) -> None:
+        if self.names is None:
+            plain = isinstance(state, tuple) and not hasattr(state, "_fields")
+            fits = plain and len(state) == len(self.links)
+        else:
+            fits = isinstance(state, dict) and set(state) == set(self.names)
+        if not fits:
             raise ValueError(
                 f"chain: the state does not belong to this chain of {len(self.links)} links "
                 f"({', '.join(self.children())}); got {type(state).__name__}"
                 f"{f' of length {len(state)}' if hasattr(state, '__len__') else ''}. "
                 "Make a new state with init, or migrate the old one."
             )
-        return list(state) if self.names is None else [state[name] for name in self.names]
 
     def children(self) -> dict[str, Any]:
-        names = self.names
-        if names is None:
-            plain = [link_name(link) for link in self.links]
-            repeated, seen = Counter(plain), Counter()
-            names = []
-            for name in plain:
-                names.append(f"{name}[{seen[name]}]" if repeated[name] > 1 else name)
-                seen[name] += 1
-        return dict(zip(names, self.links, strict=True))
+        if self.names is not None:
+            return dict(zip(self.names, self.links, strict=True))
+        plain = [link_name(link) for link in self.links]
+        repeated, seen = Counter(plain), Counter()
+        children = {}
+        for name, link in zip(plain, self.links, strict=True):
+            children[f"{name}[{seen[name]}]" if repeated[name] > 1 else name] = link
+            seen[name] += 1
+        return children
 
     def with_child(self, name: str, value: Any) -> Chain:
         children = self.children() | {name: _transformation.as_link(value)}
@@ -94,9 +114,9 @@ def chain(*transformations: optax.GradientTransformation) -> Transformation:
     """Applies transformations one after the other; the first sees the gradient.
 
     Args:
-      *transformations: optlab's or Optax's. An Optax transformation is run in float32 (float64) like
-        every link, so its state keeps its dtypes for bf16 parameters too; its hyperparameters stay
-        hidden in its closures.
+      *transformations: optlab's or Optax's. An Optax transformation is run in float32 (float64)
+        like every link, so its state keeps its dtypes for bf16 parameters too; its hyperparameters
+        stay hidden in its closures.
 
     Returns:
       A `Transformation` whose state is the tuple of the links' states.
@@ -123,6 +143,16 @@ def chain(*transformations: optax.GradientTransformation) -> Transformation:
 
 def named_chain(**transformations: optax.GradientTransformation) -> Transformation:
     """`chain` with names of your own: they head the paths, and the state is a dict of them.
+
+    Args:
+      **transformations: as for `chain`, by name, in order.
+
+    Returns:
+      A `Transformation` whose state is a dict of the links' states.
+
+    Raises:
+      TypeError: if an argument is not a gradient transformation.
+      ValueError: if a name contains `/`, which separates the parts of a path.
 
     Example:
       >>> import optlab as ol

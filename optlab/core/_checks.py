@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import jax.core
 import numpy as np
 
 Check = Callable[[str, str, Any], Any]
@@ -81,7 +82,7 @@ class Interval:
         if not self._holds(array.astype(np.float64)):
             raise ValueError(f"{owner}: {name} must be {self}, got {value!r}.")
         if isinstance(value, numbers.Real):  # NumPy scalars are strongly typed in JAX: unwrap them
-            return int(value) if self.integer else float(value)
+            return int(array) if self.integer else float(array)
         return value
 
 
@@ -120,6 +121,10 @@ class one_of:
         return " | ".join(map(repr, self.names))
 
     def __call__(self, owner: str, name: str, value: Any) -> Any:
+        if not isinstance(value, str):
+            raise TypeError(
+                f"{owner}: {name} must be {self}, got {value!r} of type {type(value).__name__}."
+            )
         if value not in self.names:
             raise ValueError(
                 f"{owner}: {name} must be {self}, got {value!r}; {nearest(str(value), self.names)}"
@@ -138,10 +143,13 @@ def boolean(owner: str, name: str, value: Any) -> bool:
 
 def dtype_name(owner: str, name: str, value: Any) -> str:
     """A floating-point dtype, kept by its name so that it prints, hashes and stores as JSON."""
+    problem = f"{owner}: {name} must be a dtype such as jnp.float32, got {value!r}."
+    if value is None:  # NumPy reads it as float64
+        raise TypeError(problem)
     try:
         dtype = jax.numpy.dtype(value)
     except TypeError as error:
-        raise TypeError(f"{owner}: {name} must be a dtype such as jnp.float32, got {value!r}.") from error
+        raise TypeError(problem) from error
     if not jax.numpy.issubdtype(dtype, jax.numpy.inexact):
         raise ValueError(f"{owner}: {name} must be a floating-point dtype, got {dtype.name}.")
     return dtype.name

@@ -14,10 +14,22 @@ T = TypeVar("T")
 def hyperparameters(tx: Any) -> dict[str, Any]:
     """Every number a transformation (or schedule) depends on, by path.
 
+    Args:
+      tx: a `Transformation`, or a schedule.
+
     Returns:
-      `{"accumulate_moments/b1": 0.9, ...}` in chain order; a schedule contributes its own fields,
-      such as `"scale_by_learning_rate/learning_rate/peak_value"`. Flags and other static fields,
-      and whatever an Optax transformation hides in its closures, are not listed.
+      `{"accumulate_moments/b1": 0.9, ...}` in chain order: the leaves of the pytree. A schedule
+      contributes its own fields, such as `"scale_by_learning_rate/learning_rate/peak_value"`.
+      Flags and other static fields, fields that are `None`, and whatever an Optax transformation
+      hides in its closures, are not listed.
+
+    Raises:
+      TypeError: for anything but a transformation or a record.
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.hyperparameters(ol.scale_by_learning_rate(0.1))
+      {'learning_rate': 0.1}
     """
     return {
         path: value
@@ -31,8 +43,8 @@ def replace(tx: T, values: Mapping[str, Any]) -> T:
 
     Args:
       tx: a `Transformation`, or a schedule.
-      values: new values by path, as `hyperparameters` lists them, or by the end of a path where only
-        one path ends so: `{"b1": 0.95}`. Flags (`"nesterov"`) and links can be addressed too.
+      values: new values by path, as `hyperparameters` lists them, or by the end of a path where
+        only one path ends so: `{"b1": 0.95}`. Flags (`"nesterov"`) and links can be addressed too.
 
     Returns:
       A transformation of the same type; the old one is unchanged. Replacing a number by a number
@@ -48,8 +60,8 @@ def replace(tx: T, values: Mapping[str, Any]) -> T:
       scale_by_learning_rate(learning_rate=0.2)
     """
     record = _record(tx)
-    paths = [path for path, _, _ in _walk(record, "")]
     for name, value in values.items():
+        paths = [path for path, _, _ in _walk(record, "")]  # a schedule may have come or gone
         record = _replace_at(record, resolve(name, paths).split("/"), value)
     return Transformation(record) if isinstance(tx, Transformation) else record  # type: ignore[return-value]
 
@@ -79,19 +91,31 @@ def _record(tx: Any) -> Any:
     )
 
 
-def _walk(record: _records.Record, prefix: str) -> Iterator[tuple[str, Any, bool]]:
-    static = {f.name for f in _records.fields(record) if not f.metadata["data"]}
-    for name, value in record.children().items():
-        path = f"{prefix}{name}"
-        yield path, value, name not in static
-        if isinstance(value, _records.Record):
-            yield from _walk(value, f"{path}/")
+def _walk(node: Any, prefix: str, is_data: bool = True) -> Iterator[tuple[str, Any, bool]]:
+    """Every part of a record and of the records and tuples in it: path, value, seen by JAX."""
+    static = set()
+    if isinstance(node, _records.Record):
+        static = {f.name for f in _records.fields(node) if not f.metadata["data"]}
+    for name, value in _children(node).items():
+        path, seen = f"{prefix}{name}", is_data and name not in static
+        yield path, value, seen
+        yield from _walk(value, f"{path}/", seen)
 
 
-def _replace_at(record: Any, path: list[str], value: Any) -> Any:
+def _children(node: Any) -> dict[str, Any]:
+    if isinstance(node, _records.Record):
+        return node.children()
+    if isinstance(node, tuple):
+        return {str(i): value for i, value in enumerate(node)}
+    return {}
+
+
+def _replace_at(node: Any, path: list[str], value: Any) -> Any:
     name, *rest = path
     if rest:
-        value = _replace_at(record.children()[name], rest, value)
+        value = _replace_at(_children(node)[name], rest, value)
     if isinstance(value, Transformation):
         value = value.link
-    return record.with_child(name, value)
+    if isinstance(node, tuple):
+        return tuple(value if str(i) == name else old for i, old in enumerate(node))
+    return node.with_child(name, value)

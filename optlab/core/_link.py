@@ -8,10 +8,12 @@ evaluate the schedules and hand the rule plain numbers, so no rule ever deals wi
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from optlab.core import _checks, _numerics, _records
@@ -42,6 +44,11 @@ class _NumberOrSchedule:
     def __call__(self, owner: str, name: str, value: Any) -> Any:
         if isinstance(value, _records.Record) and callable(value):
             return value
+        if isinstance(value, type):
+            raise TypeError(
+                f"{owner}: {name} must be {self}, got the class {value.__name__}. "
+                "Did you forget to call it?"
+            )
         if callable(value):
             return PlainFunction(value)
         return self.inner(owner, name, value)
@@ -121,6 +128,7 @@ class Link(_records.Record):
 
     def start(self, params: PyTree) -> Any:
         """`init`, with a count and the first values where the link has schedules."""
+        self._require_scalars()
         inner = self.init(params)
         if not self._kept():
             return inner
@@ -129,16 +137,40 @@ class Link(_records.Record):
 
     def step(self, updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
         """`update`, with every schedule replaced by its value at the current count."""
+        self._require_scalars()
+        self.require_state(state)
         if not self._kept():
             return self.update(updates, state, params, **extra)
-        if not isinstance(state, ScheduledState):
-            raise ValueError(
-                f"{self.record_name}: this state was made without the schedule that {self!r} "
-                "now has. Make a new state with init, or migrate the old one."
-            )
         current, values = self._values(state.count)
         updates, inner = self.with_values(**current).update(updates, state.inner, params, **extra)
         return updates, ScheduledState(_numerics.increment(state.count), values, inner)
+
+    def require_state(self, state: Any) -> None:
+        """Raises `ValueError` unless the state counts and keeps what this link counts and keeps."""
+        kept, found = set(self._kept()), None
+        if isinstance(state, ScheduledState):
+            found = set(state.values)
+            # A wrapper's state may be that of the link inside: only names of its own are its own.
+            if not kept and not found <= {field.name for field in _records.fields(self)}:
+                return
+        if found == (kept or None):
+            return
+        given = type(state).__name__ if found is None else f"one that keeps {sorted(found)}"
+        raise ValueError(
+            f"{self.record_name}: the state does not fit {self!r}, which keeps {sorted(kept)}; got "
+            f"{given}. It belongs to another transformation, or was made when other "
+            "hyperparameters had a schedule. Make a new state with init, or migrate the old one."
+        )
+
+    def _require_scalars(self) -> None:
+        for field in _records.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.metadata["check"], _NumberOrSchedule) and np.ndim(value) > 0:
+                raise ValueError(
+                    f"{self.record_name}: {field.name} must be a scalar where it is used, got "
+                    f"shape {np.shape(value)}. To try several values at once, jax.vmap over the "
+                    "transformation."
+                )
 
     def _kept(self) -> tuple[str, ...]:
         scheduled = (
@@ -147,11 +179,23 @@ class Link(_records.Record):
         return tuple(dict.fromkeys([*self.recorded, *scheduled]))
 
     def _values(self, count: jax.Array) -> tuple[dict[str, Any], dict[str, jax.Array]]:
-        current = {}
-        for name in self._kept():
-            value = getattr(self, name)
-            current[name] = value(count) if callable(value) else value
-        return current, {n: jnp.asarray(v, jnp.float32) for n, v in current.items()}
+        current = {name: self._value(name, count) for name in self._kept()}
+        # Copies: donating the state must not delete an array that is the hyperparameter itself.
+        return current, {n: jnp.array(v, jnp.float32) for n, v in current.items()}
+
+    def _value(self, name: str, count: jax.Array) -> Any:
+        schedule = getattr(self, name)
+        if not callable(schedule):
+            return schedule
+        value = schedule(count)
+        is_number = isinstance(value, numbers.Real | np.ndarray | jax.Array)
+        if is_number and getattr(value, "ndim", 0) == 0:
+            return value
+        raise TypeError(
+            f"{self.record_name}: the schedule {_records.show(schedule)} given for {name} must "
+            f"turn a count into one number, but returned {_records.show(value)}. "
+            "If it makes schedules, call it first."
+        )
 
 
 def _is_schedule(field: dataclasses.Field, value: Any) -> bool:

@@ -20,6 +20,11 @@ def read(state: Any) -> dict[str, jax.Array]:
       Values by name: `"learning_rate"`, `"norm"` (a clip's, before clipping), the current value of
       every scheduled hyperparameter. A name recorded more than once is headed by its place in the
       state: `"0/norm"`, `"3/norm"`. Works inside `jit`.
+
+    Example:
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> ol.read(ol.scale_by_learning_rate(0.5).init(jnp.zeros(2)))
+      {'learning_rate': Array(0.5, dtype=float32)}
     """
     found: dict[str, list[tuple[str, Any]]] = defaultdict(list)
     _collect(state, "", found)

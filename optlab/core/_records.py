@@ -1,4 +1,4 @@
-"""Records: frozen dataclasses that are pytrees, check themselves, print like their call and store as JSON.
+"""Records: frozen dataclasses that are pytrees, check themselves and print like their call.
 
 Transforms, schedules, initializers and selectors are all records. Data fields (numbers, arrays,
 other records) are the leaves that `jit`, `vmap` and `grad` see; static fields (flags, names, axes)
@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar, dataclass_transform
 
 import jax
+import jax.core
+import jax.numpy as jnp
 import numpy as np
 
 from optlab.core import _checks
@@ -39,15 +41,22 @@ class Record:
     """
 
     record_name: ClassVar[str] = "record"
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        for field in dataclasses.fields(cls):
+            if "data" not in field.metadata:
+                raise TypeError(
+                    f"{cls.__name__}.{field.name} must be declared as data(...) or static(...), so "
+                    "that it is known whether JAX traces it."
+                )
         cls.record_name = name or _snake_case(cls.__name__)
         jax.tree_util.register_pytree_with_keys(
             cls, cls._flatten_with_keys, cls._unflatten, cls._flatten
         )
-        registry[registered_name(cls)] = cls
+        _register(cls)
 
     def __post_init__(self):
         for field in fields(self):
@@ -55,6 +64,8 @@ class Record:
             if check is not None:
                 value = check(self.record_name, field.name, getattr(self, field.name))
                 object.__setattr__(self, field.name, value)
+            if not field.metadata["data"]:
+                _require_hashable(self.record_name, field.name, getattr(self, field.name))
         self.check()
 
     def check(self) -> None:
@@ -62,6 +73,9 @@ class Record:
 
     def with_values(self, **values: Any):
         """A copy with fields replaced unchecked, for values that come out of a computation."""
+        unknown = values.keys() - {field.name for field in fields(self)}
+        if unknown:
+            raise TypeError(f"{self.record_name} has no field {min(unknown)!r}")
         new = object.__new__(type(self))
         for field in fields(self):
             value = values.get(field.name, getattr(self, field.name))
@@ -101,6 +115,8 @@ class Record:
         return new
 
     def __eq__(self, other: object) -> bool:
+        if self is other:  # jit compares static arguments at every call
+            return True
         if type(self) is not type(other):
             return NotImplemented
         return identity(self) == identity(other)
@@ -129,11 +145,36 @@ def fields(record: Any) -> tuple[dataclasses.Field, ...]:
     return dataclasses.fields(record)
 
 
-def registered_name(cls: type) -> str:
+def registered_name(cls: type[Record]) -> str:
     """`"transforms.clip_by_norm"`: the subpackage (or another project's package) and the name."""
     package = cls.__module__.split(".")
     home = package[1] if package[0] == "optlab" and len(package) > 1 else package[0]
     return f"{home}.{cls.record_name}"
+
+
+def _register(cls: type[Record]) -> None:
+    """Two records may not answer to one name, or a stored one would come back as the other."""
+    name = registered_name(cls)
+    known = registry.setdefault(name, cls)
+    same = (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__)
+    if not same and "<locals>" not in cls.__qualname__:  # a cell run again may redefine its class
+        raise ValueError(
+            f"{cls.__module__}.{cls.__qualname__} would be stored as {name!r}, which is "
+            f"{known.__module__}.{known.__qualname__}. Give it a name: "
+            f'class {cls.__name__}(Record, name="...").'
+        )
+    registry[name] = cls
+
+
+def _require_hashable(owner: str, name: str, value: Any) -> None:
+    try:
+        hash(value)
+    except TypeError as error:
+        raise TypeError(
+            f"{owner}: {name} belongs to the structure that jit compares and must be hashable, got "
+            f"{value!r} of type {type(value).__name__}. Pass a tuple instead of a list, an object "
+            "without arrays instead of one with them."
+        ) from error
 
 
 def identity(tree: Any) -> tuple:
@@ -146,9 +187,14 @@ def _leaf_identity(leaf: Any) -> Any:
     if isinstance(leaf, jax.core.Tracer):
         return ("tracer", id(leaf))
     if isinstance(leaf, jax.Array | np.ndarray):
-        array = np.asarray(leaf)
-        return (array.dtype.name, array.shape, array.tobytes())
+        array = _concrete(leaf)
+        return (str(leaf.dtype), array.shape, array.tobytes())
     return leaf
+
+
+def _concrete(array: jax.Array | np.ndarray) -> np.ndarray:
+    is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(array) if is_key else array)
 
 
 def show(value: Any) -> str:
@@ -156,10 +202,12 @@ def show(value: Any) -> str:
     if isinstance(value, jax.core.Tracer):
         return f"traced {value.aval.str_short()}"
     if isinstance(value, jax.Array | np.ndarray):
-        array = np.asarray(value)
-        return f"array({np.array2string(array, separator=', ', threshold=8)}, {array.dtype.name})"
-    if isinstance(value, Callable) and not isinstance(value, Record) and hasattr(value, "__qualname__"):
-        return value.__qualname__
+        text = np.array2string(_concrete(value), separator=", ", threshold=8)
+        return f"array({text}, {value.dtype})"
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return f"({', '.join(map(show, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, Callable) and not isinstance(value, Record):
+        return getattr(value, "__qualname__", repr(value))
     return repr(value)
 
 

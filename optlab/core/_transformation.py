@@ -31,13 +31,19 @@ class Transformation(optax.GradientTransformationExtraArgs):
     link: _link.Link
 
     def __new__(cls, link: _link.Link):
+        if not isinstance(link, _link.Link):
+            raise TypeError(f"Transformation needs a Link, got {link!r}")
         self = super().__new__(cls, partial(_init, link), partial(_update, link))
         self.__dict__["link"] = link
         return self
 
     def as_optax(self) -> optax.GradientTransformationExtraArgs:
-        """The same two functions as a plain Optax tuple, for code that refuses pytrees of arrays."""
+        """The same two functions as a plain Optax tuple, for code that refuses arrays in it."""
         return optax.GradientTransformationExtraArgs(self.init, self.update)
+
+    @classmethod
+    def _make(cls, iterable: Any) -> Any:
+        return optax.GradientTransformationExtraArgs._make(iterable)
 
     def _replace(self, **functions: Any) -> optax.GradientTransformationExtraArgs:
         # A tuple's fields are its functions; with others in place it is no longer this record.
@@ -48,11 +54,14 @@ class Transformation(optax.GradientTransformationExtraArgs):
             f"a Transformation is immutable; use optlab.replace(tx, {{{name!r}: ...}})"
         )
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Transformation is immutable; {name!r} cannot be deleted")
+
     def __reduce__(self):
         return Transformation, (self.link,)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Transformation) and self.link == other.link
+        return self is other or (isinstance(other, Transformation) and self.link == other.link)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -83,39 +92,34 @@ jax.tree_util.register_pytree_with_keys(Transformation, _flatten_with_keys, _unf
 
 
 def _init(link: _link.Link, params: PyTree) -> optax.OptState:
-    return link.start(_numerics.promote(_trees.unbox(params)))
+    params = _trees.unbox(params)
+    _trees.require_numbers("params", params)
+    return link.start(_numerics.promote(params))
 
 
 def _update(
     link: _link.Link,
+    /,  # so that no extra argument can collide with it
     updates: PyTree,
     state: optax.OptState,
     params: PyTree = None,
     **extra: Any,
 ) -> tuple[PyTree, optax.OptState]:
-    structure = jax.tree.structure(updates)
-    updates, params = _trees.unbox(updates), _trees.unbox(params)
+    given, updates, params = updates, _trees.unbox(updates), _trees.unbox(params)
+    _trees.require_numbers("updates", updates)
     if params is not None:
         _trees.check_same("updates", updates, "params", params, is_leaf=_moments.is_moments)
     like = updates if params is None else params
     result, state = link.step(_numerics.promote(updates), state, _numerics.promote(params), **extra)
     result = jax.tree.map(_cast_like, result, like, is_leaf=_moments.is_moments)
-    if not _contains_moments(result):  # give parameter nodes back to those who came with them
-        result = jax.tree.unflatten(structure, jax.tree.leaves(result))
-    return result, state
+    return _trees.rebox(given, result), state
 
 
 def _cast_like(new: Any, like: Any) -> Any:
     """An update takes its parameter's dtype; `Moments` travel on to the next link as they are."""
     if _moments.is_moments(new) or _moments.is_moments(like):
         return new
-    if getattr(new, "dtype", None) == jax.dtypes.float0:
-        return new
     return new.astype(jax.numpy.asarray(like).dtype)
-
-
-def _contains_moments(tree: PyTree) -> bool:
-    return any(map(_moments.is_moments, jax.tree.leaves(tree, is_leaf=_moments.is_moments)))
 
 
 def as_link(tx: Any) -> _link.Link:
@@ -137,6 +141,11 @@ def as_link(tx: Any) -> _link.Link:
     )
 
 
+def _own_buffer(leaf: Any) -> Any:
+    """A copy: some Optax states hold the parameters, or one array twice, which forbids donation."""
+    return jax.numpy.array(leaf) if isinstance(leaf, jax.Array) else leaf
+
+
 class Foreign(_link.Link):
     """An Optax transformation inside an optlab chain: run in the compute dtype, opaque, static.
 
@@ -152,7 +161,8 @@ class Foreign(_link.Link):
 
     def init(self, params: PyTree) -> Any:
         with jax.numpy_dtype_promotion("standard"):  # Optax itself fails under "strict"
-            return self.tx.init(params)
+            state = self.tx.init(params)
+        return jax.tree.map(_own_buffer, state)
 
     def update(self, updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
         _moments.require_arrays(self.label, updates)

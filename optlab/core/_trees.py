@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 PyTree = Any
 
@@ -27,6 +28,39 @@ def unbox(tree: PyTree) -> PyTree:
     trees differ, and sharding metadata leaks into the state.
     """
     return jax.tree.map(lambda n: n.get_value() if is_boxed(n) else n, tree, is_leaf=is_boxed)
+
+
+def rebox(given: PyTree, result: PyTree) -> PyTree:
+    """Puts the arrays of `result` into the parameter nodes that `given` came with, if it did."""
+    if not any(map(is_boxed, jax.tree.leaves(given, is_leaf=is_boxed))):
+        return result
+    return jax.tree.unflatten(jax.tree.structure(given), jax.tree.leaves(result))
+
+
+def require_numbers(name: str, tree: PyTree) -> None:
+    """Raises `TypeError` naming the path of a leaf that is no number: text, a key, float0."""
+    if all(map(_is_number, jax.tree.leaves(tree))):
+        return
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if not _is_number(leaf):
+            dtype = getattr(leaf, "dtype", None)
+            if dtype is None:
+                kind = f"{leaf!r} of type {type(leaf).__name__}"
+            elif dtype == jax.dtypes.float0:
+                kind = "a float0 array, the gradient of integers"
+            else:
+                kind = f"an array of {dtype}"
+            raise TypeError(
+                f"{name} at {path_text(path)!r} is {kind}; an optimizer takes arrays of numbers. "
+                "Put None in its place, or keep it from the optimizer with optax.masked."
+            )
+
+
+def _is_number(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None:
+        return isinstance(leaf, int | float | complex)
+    return dtype != jax.dtypes.float0 and jnp.issubdtype(dtype, jnp.number)
 
 
 def map_leaves(
@@ -62,7 +96,10 @@ def check_same(
         for a, b in zip(lefts, rights, strict=True)
     ):
         return
-    remedy = "Use the trees this optimizer was initialised with (migrate the state if the model changed)."
+    remedy = (
+        "Use the trees this optimizer was initialised with; "
+        "if the model changed, make a new state with init, or migrate the old one."
+    )
     left_shapes, right_shapes = _shapes_by_path(left, is_leaf), _shapes_by_path(right, is_leaf)
     for path in [*left_shapes, *right_shapes]:
         a, b = left_shapes.get(path, "missing"), right_shapes.get(path, "missing")
