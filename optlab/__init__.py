@@ -1,3 +1,15 @@
-from optlab.core import *
-from optlab.transforms._learning_rate import *
-from optlab.transforms._clip_by_global_norm import *
+"""optlab: optimizers as data, on top of Optax."""
+
+from optlab import optimizers, transforms
+from optlab.core import (
+    Transformation,
+    chain,
+    from_dict,
+    hyperparameters,
+    named_chain,
+    read,
+    replace,
+    to_dict,
+)
+from optlab.optimizers import *  # noqa: F403
+from optlab.transforms import *  # noqa: F403

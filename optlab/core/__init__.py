@@ -23,7 +23,14 @@ from optlab.core._link import (
     hyperparameter,
     require_params,
 )
-from optlab.core._moments import Estimate, Moments, is_moments, map_moments, require_arrays
+from optlab.core._moments import (
+    Estimate,
+    Moments,
+    is_moments,
+    map_moments,
+    moment_nodes,
+    require_arrays,
+)
 from optlab.core._reading import read
 from optlab.core._records import Record, data, registry, static
 from optlab.core._serialization import from_dict, to_dict
@@ -50,6 +57,7 @@ __all__ = [
     "is_moments",
     "link_name",
     "map_moments",
+    "moment_nodes",
     "named_chain",
     "numerics",
     "read",

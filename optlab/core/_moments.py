@@ -14,9 +14,7 @@ from typing import Any
 import jax
 
 
-@partial(
-    jax.tree_util.register_dataclass, data_fields=["value", "weight"], meta_fields=[]
-)
+@partial(jax.tree_util.register_dataclass, data_fields=["value", "weight", "decay"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class Estimate:
     """A running average and how much evidence it holds.
@@ -25,10 +23,12 @@ class Estimate:
       value: the average, shaped like the parameter.
       weight: scalar; the same average of ones. `value / weight` is the unbiased average. It is 1
         for what is not biased towards zero (a sum, a maximum, the gradient itself).
+      decay: scalar; the decay used at this step, so that later links need not be told again.
     """
 
     value: Any
-    weight: Any
+    weight: Any = 1.0
+    decay: Any = 0.0
 
 
 @partial(
@@ -57,8 +57,8 @@ def is_moments(node: Any) -> bool:
     return isinstance(node, Moments)
 
 
-def map_moments(owner: str, function: Callable[..., Any], updates: Any, *rest: Any) -> Any:
-    """Applies a function to every `Moments` node (and the matching nodes of other trees).
+def moment_nodes(owner: str, updates: Any) -> list[Moments]:
+    """The `Moments` nodes of a tree, in order.
 
     Raises:
       TypeError: if the updates are plain arrays: the accumulating link is missing.
@@ -69,6 +69,12 @@ def map_moments(owner: str, function: Callable[..., Any], updates: Any, *rest: A
             f"{owner} takes Moments, but got plain updates. Put accumulate_moments(...) before "
             f"{owner} in the chain, with nothing between them that turns Moments into arrays."
         )
+    return nodes
+
+
+def map_moments(owner: str, function: Callable[..., Any], updates: Any, *rest: Any) -> Any:
+    """Applies a function to every `Moments` node (and the matching nodes of other trees)."""
+    moment_nodes(owner, updates)
     return jax.tree.map(function, updates, *rest, is_leaf=is_moments)
 
 

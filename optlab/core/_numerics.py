@@ -172,3 +172,16 @@ def increment(count: jax.Array) -> jax.Array:
     """`count + 1`, staying at the largest value of its dtype instead of wrapping round."""
     largest = jnp.asarray(jnp.iinfo(count.dtype).max, count.dtype)
     return jnp.where(count < largest, count + jnp.ones((), count.dtype), largest)
+
+
+def saturate(gradient: jax.Array) -> jax.Array:
+    """Finite entries bounded to 2**60 (float64: 2**500), so that sums of their squares are finite.
+
+    Without it one finite gradient of 1e25 makes a second moment infinite, and its parameter never
+    moves again. Infinities and NaNs pass: they are errors to be seen, not magnitudes to be bounded.
+    """
+    bound = 2.0**60 if real_dtype(gradient.dtype).itemsize == 4 else 2.0**500
+    if jnp.iscomplexobj(gradient):
+        return lax.complex(saturate(gradient.real), saturate(gradient.imag))
+    bounded = jnp.clip(gradient, -bound, bound)
+    return jnp.where(jnp.isinf(gradient), gradient, bounded)

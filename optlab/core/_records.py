@@ -128,14 +128,18 @@ class Record:
         return f"{self.record_name}({', '.join(self._repr_fields())})"
 
     def _repr_fields(self) -> list[str]:
-        """Data fields always, static fields where they differ from the default."""
+        """All but static fields at their default, and numbers at a default that switches them off."""
         shown = []
         for field in fields(self):
             value = getattr(self, field.name)
-            is_default = value is field.default or (
-                not field.metadata["data"] and value == field.default
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            at_default = (
+                value == field.default
+                if is_number or not field.metadata["data"]
+                else value is field.default
             )
-            if not is_default or (field.metadata["data"] and value is not None):
+            off = field.default is None or (is_number and field.default == 0)
+            if not at_default or (field.metadata["data"] and not off):
                 shown.append(f"{field.name}={show(value)}")
         return shown
 

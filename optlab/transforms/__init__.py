@@ -1,0 +1,72 @@
+"""Transforms: one idea a file; each is a link for chains.
+
+_clipping              bounds on entries, on leaf norms, on the global norm
+_adaptive_clip         bounds relative to each unit's weights
+_momentum              decaying sums and averages of gradients
+_accumulate_moments    running mean and mean square: gradients become `Moments`
+_second_moments        the rules a second moment can follow
+_moment_links          bias correction, running maximum, variance, look-ahead: `Moments` to `Moments`
+_divide_by_rms         `Moments` become updates, plainly or rectified
+_sign                  signs, and Lion's interpolated momentum
+_adadelta              the size of past steps in place of a learning rate
+_trust_ratio           steps relative to the parameters' size
+_decay, _penalties     decoupled decay; L1 and L2 in the gradient
+_gradient_noise, _centralize, _scale, _learning_rate
+_route                 other links for other groups of parameters
+_describe              the table of what happens to which parameter
+"""
+
+from optlab.transforms._accumulate_moments import MomentsState, accumulate_moments
+from optlab.transforms._adadelta import scale_by_adadelta
+from optlab.transforms._adaptive_clip import adaptive_clip
+from optlab.transforms._centralize import centralize
+from optlab.transforms._clipping import clip_by_global_norm, clip_by_norm, clip_by_value
+from optlab.transforms._decay import add_decayed_weights
+from optlab.transforms._divide_by_rms import divide_by_rectified_rms, divide_by_rms
+from optlab.transforms._gradient_noise import add_gradient_noise
+from optlab.transforms._learning_rate import scale_by_learning_rate
+from optlab.transforms._moment_links import (
+    correct_bias,
+    keep_maximum,
+    look_ahead,
+    subtract_squared_mean,
+)
+from optlab.transforms._momentum import accumulate_average, accumulate_momentum
+from optlab.transforms._penalties import add_l1, add_l2
+from optlab.transforms._scale import scale
+from optlab.transforms._sign import interpolate_momentum, sign
+from optlab.transforms._trust_ratio import (
+    clip_by_rms,
+    scale_by_parameter_rms,
+    scale_by_trust_ratio,
+)
+
+__all__ = [
+    "MomentsState",
+    "accumulate_average",
+    "accumulate_momentum",
+    "accumulate_moments",
+    "adaptive_clip",
+    "add_decayed_weights",
+    "add_gradient_noise",
+    "add_l1",
+    "add_l2",
+    "centralize",
+    "clip_by_global_norm",
+    "clip_by_norm",
+    "clip_by_rms",
+    "clip_by_value",
+    "correct_bias",
+    "divide_by_rectified_rms",
+    "divide_by_rms",
+    "interpolate_momentum",
+    "keep_maximum",
+    "look_ahead",
+    "scale",
+    "scale_by_adadelta",
+    "scale_by_learning_rate",
+    "scale_by_parameter_rms",
+    "scale_by_trust_ratio",
+    "sign",
+    "subtract_squared_mean",
+]
