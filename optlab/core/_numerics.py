@@ -86,7 +86,8 @@ def squared_magnitude(x: jax.Array) -> jax.Array:
 def safe_sqrt(x: jax.Array) -> jax.Array:
     """`sqrt(x)` whose derivative at zero is zero instead of infinite."""
     positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), jnp.where(x < 0, jnp.nan, x))
+    root = jnp.sqrt(jnp.where(positive, x, 1))
+    return jnp.where(positive, root, jnp.where(x < 0, jnp.nan, lax.stop_gradient(x)))
 
 
 def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
@@ -107,7 +108,7 @@ def norm(x: jax.Array, axis: Any = None, keepdims: bool = False) -> jax.Array:
 
 
 class _Scale:
-    """Multiplies and divides exactly by a power of two near `largest` (1 where that is 0, inf, NaN).
+    """Multiplies and divides exactly by a power of two near `largest`; by 1 if it is 0, inf or NaN.
 
     In two factors, because the reciprocal of one would be flushed to 0 near 1e38; and by
     multiplication, because XLA joins two divisions into one.

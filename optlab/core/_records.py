@@ -128,7 +128,7 @@ class Record:
         return f"{self.record_name}({', '.join(self._repr_fields())})"
 
     def _repr_fields(self) -> list[str]:
-        """All but static fields at their default, and numbers at a default that switches them off."""
+        """All but static fields at their default, and numbers whose default means off."""
         shown = []
         for field in fields(self):
             value = getattr(self, field.name)

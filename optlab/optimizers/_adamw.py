@@ -50,9 +50,9 @@ def adamw(
       >>> import optlab as ol
       >>> ol.adamw(1e-3, where=ol.kernels)
       chain(
-          accumulate_moments(b1=0.9, b2=0.999, initial_value=0.0, offset=0.0),
+          accumulate_moments(b1=0.9, b2=0.999),
           correct_bias(),
-          divide_by_rms(eps=1e-08, eps_root=0.0),
+          divide_by_rms(eps=1e-08),
           add_decayed_weights(weight_decay=0.0001, where=kernels),
           scale_by_learning_rate(learning_rate=0.001),
       )

@@ -6,8 +6,8 @@ from typing import Any
 
 from optlab.core import Transformation, chain
 from optlab.transforms import (
-    accumulate_momentum,
     accumulate_moments,
+    accumulate_momentum,
     correct_bias,
     divide_by_rms,
     scale_by_learning_rate,
@@ -50,15 +50,15 @@ def rmsprop(
       4 bytes a parameter, and 4 more each for `centered` and `momentum`.
 
     Differs from:
-      Equal to `torch.optim.RMSprop` (whose default decay is 0.99). `optax.rmsprop` has eps inside of
-      the root, and its momentum runs over steps already multiplied by the learning rate.
+      Equal to `torch.optim.RMSprop` (whose default decay is 0.99). `optax.rmsprop` has eps inside
+      of the root, and its momentum runs over steps already multiplied by the learning rate.
 
     Example:
       >>> import optlab as ol
       >>> ol.rmsprop(1e-3)
       chain(
-          accumulate_moments(b2=0.9, initial_value=0.0, offset=0.0),
-          divide_by_rms(eps=1e-08, eps_root=0.0),
+          accumulate_moments(b1=None, b2=0.9),
+          divide_by_rms(eps=1e-08),
           scale_by_learning_rate(learning_rate=0.001),
       )
 

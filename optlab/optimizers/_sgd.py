@@ -43,7 +43,7 @@ def sgd(
     Example:
       >>> import optlab as ol
       >>> ol.sgd(0.1, momentum=0.9)
-      chain(accumulate_momentum(decay=0.9, dampening=0.0), scale_by_learning_rate(learning_rate=0.1))
+      chain(accumulate_momentum(decay=0.9), scale_by_learning_rate(learning_rate=0.1))
 
     Source:
       Robbins, Monro, "A stochastic approximation method", 1951; Polyak, 1964; Nesterov, 1983;

@@ -5,7 +5,7 @@ _adaptive_clip         bounds relative to each unit's weights
 _momentum              decaying sums and averages of gradients
 _accumulate_moments    running mean and mean square: gradients become `Moments`
 _second_moments        the rules a second moment can follow
-_moment_links          bias correction, running maximum, variance, look-ahead: `Moments` to `Moments`
+_moment_links          `Moments` to `Moments`: bias correction, maximum, variance, look-ahead
 _divide_by_rms         `Moments` become updates, plainly or rectified
 _sign                  signs, and Lion's interpolated momentum
 _adadelta              the size of past steps in place of a learning rate
@@ -44,8 +44,8 @@ from optlab.transforms._trust_ratio import (
 __all__ = [
     "MomentsState",
     "accumulate_average",
-    "accumulate_momentum",
     "accumulate_moments",
+    "accumulate_momentum",
     "adaptive_clip",
     "add_decayed_weights",
     "add_gradient_noise",

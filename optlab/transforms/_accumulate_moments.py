@@ -32,8 +32,8 @@ class MomentsState(NamedTuple):
     Attributes:
       first: shaped like the parameters; None if b1 is None.
       second: shaped like the parameters and real; `Factored` nodes where factored.
-      first_weight, second_weight: float32 scalars (float64 if a leaf is) in [0, 1], what the averages
-        would be of gradients that are all ones; None where there is no average.
+      first_weight, second_weight: float32 scalars (float64 if a leaf is) in [0, 1], what the
+        averages would be of gradients that are all ones; None where there is no average.
     """
 
     first: Any
@@ -169,8 +169,8 @@ def accumulate_moments(
       ValueError: for values out of range or an unknown rule. TypeError: for no number.
 
     Special cases:
-      Step 1: m = (1 - b1) g, and its weight is 1 - b1 too. A finite gradient is bounded to 2**60, so
-      that v stays finite; an infinite or NaN gradient stays in the state: put a guard before it.
+      Step 1: m = (1 - b1) g, and its weight is 1 - b1 too. A finite gradient is bounded to 2**60,
+      so that v stays finite; an infinite or NaN gradient stays in the state: put a guard before it.
       Moments of bf16 and float16 parameters are float32. Complex gradients have a real v.
 
     Cost:

@@ -176,8 +176,8 @@ def clip_by_global_norm(max_norm: Any) -> Transformation:
       4 bytes of state in all; one more read of the gradients.
 
     Differs from:
-      `optax.clip_by_global_norm` gives NaN for an infinite entry and zeros for a finite one of 1e25,
-      sums bf16 in bf16, accepts a negative bound (which flips the sign), and records nothing.
+      `optax.clip_by_global_norm` gives NaN for an infinite entry and zeros for a finite one of
+      1e25, sums bf16 in bf16, accepts a negative bound (which flips the sign), and records nothing.
 
     Example:
       >>> import jax.numpy as jnp, optlab as ol

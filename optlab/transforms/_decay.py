@@ -113,8 +113,8 @@ def add_decayed_weights(
       0 is no decay, to the bit. A learning rate of 0 leaves only `"independent"` decay.
 
     Place in a chain:
-      After the division by the second moment. The chain tells this link its learning rate, so before
-      or after `scale_by_learning_rate` gives the same step. Outside of a chain, `"lr"` and
+      After the division by the second moment. The chain tells this link its learning rate, so
+      before or after `scale_by_learning_rate` gives the same step. Outside of a chain, `"lr"` and
       `"cautious"` take their place to be before it, `"independent"` after it.
 
     Differs from:

@@ -117,8 +117,8 @@ def keep_maximum() -> Transformation:
       4 bytes a parameter.
 
     Place in a chain:
-      Before `correct_bias` the maximum is of the raw average, as in the paper and PyTorch; after it,
-      of the corrected one, as in Optax.
+      Before `correct_bias` the maximum is of the raw average, as in the paper and PyTorch; after
+      it, of the corrected one, as in Optax.
 
     Example:
       >>> import optlab as ol
@@ -173,7 +173,7 @@ def subtract_squared_mean() -> Transformation:
 
 
 class LookAheadState(NamedTuple):
-    """count: int32, updates done. product: float32 (float64) scalar, the product of all μ so far."""
+    """count: int32, updates done. product: float32 (float64) scalar, the product of all μ."""
 
     count: jax.Array
     product: jax.Array

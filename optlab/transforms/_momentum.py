@@ -24,7 +24,7 @@ from optlab.core import (
 
 
 class MomentumState(NamedTuple):
-    """momentum: like the parameters, in their compute dtype. started: bool, False before update 1."""
+    """momentum: like the parameters, in their compute dtype. started: bool, False at first."""
 
     momentum: Any
     started: jax.Array

@@ -112,8 +112,8 @@ def add_l2(strength: Any, where: Any = everything) -> Transformation:
       TypeError: for no number or selector.
 
     Special cases:
-      With SGD it equals decoupled decay. With Adam it does not: the penalty is divided by the second
-      moment along with the gradient, so weights with large gradients decay less; use
+      With SGD it equals decoupled decay. With Adam it does not: the penalty is divided by the
+      second moment along with the gradient, so weights with large gradients decay less; use
       `add_decayed_weights` for the same decay everywhere.
 
     Example:

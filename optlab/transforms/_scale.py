@@ -1,4 +1,4 @@
-"""Multiplication by a constant or a schedule. Anywhere in a chain; takes and gives plain updates."""
+"""Multiplication by a number or a schedule. Anywhere in a chain; plain updates in and out."""
 
 from __future__ import annotations
 

@@ -57,8 +57,8 @@ def scale_by_trust_ratio(
 
     Args:
       coefficient: κ > 0, or a schedule; 1 in LAMB, 0.001 in LARS.
-      weight_decay: λ >= 0, or a schedule: LARS's decay, whose norm counts apart from the gradient's.
-        LAMB puts `add_decayed_weights` before this link instead.
+      weight_decay: λ >= 0, or a schedule: LARS's decay, whose norm counts apart from the
+        gradient's. LAMB puts `add_decayed_weights` before this link instead.
       eps: ε >= 0, in update units.
       where: selector of the leaves to scale; others pass unchanged, without decay.
 
