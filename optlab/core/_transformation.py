@@ -8,10 +8,12 @@ way in everything is promoted to its compute dtype, on the way out cast to the p
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from optlab.core import _link, _moments, _numerics, _records, _trees
@@ -110,16 +112,30 @@ def _update(
     if params is not None:
         _trees.check_same("updates", updates, "params", params, is_leaf=_moments.is_moments)
     like = updates if params is None else params
-    result, state = link.step(_numerics.promote(updates), state, _numerics.promote(params), **extra)
+    if params is None:
+        updates = _numerics.promote(updates)
+    else:
+        params = _numerics.promote(params)
+        updates = jax.tree.map(_promote_update, updates, params, is_leaf=_moments.is_moments)
+    result, state = link.step(updates, state, params, **extra)
     result = jax.tree.map(_cast_like, result, like, is_leaf=_moments.is_moments)
     return _trees.rebox(given, result), state
+
+
+def _promote_update(update: Any, param: Any) -> Any:
+    """To the dtype of the promoted parameter, hence of the state made from it."""
+    update = _numerics.promote(update)
+    if _moments.is_moments(update) or not jnp.issubdtype(param.dtype, jnp.inexact):
+        return update
+    loses_imaginary_part = jnp.iscomplexobj(update) and not jnp.iscomplexobj(param)
+    return update if loses_imaginary_part else update.astype(param.dtype)
 
 
 def _cast_like(new: Any, like: Any) -> Any:
     """An update takes its parameter's dtype; `Moments` travel on to the next link as they are."""
     if _moments.is_moments(new) or _moments.is_moments(like):
         return new
-    return new.astype(jax.numpy.asarray(like).dtype)
+    return new.astype(jnp.asarray(like).dtype)
 
 
 def as_link(tx: Any) -> _link.Link:
@@ -141,9 +157,16 @@ def as_link(tx: Any) -> _link.Link:
     )
 
 
+@contextlib.contextmanager
+def _lenient():
+    """JAX's default promotion: parts of Optax fail under the strict settings a user may have."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
 def _own_buffer(leaf: Any) -> Any:
     """A copy: some Optax states hold the parameters, or one array twice, which forbids donation."""
-    return jax.numpy.array(leaf) if isinstance(leaf, jax.Array) else leaf
+    return jnp.array(leaf) if isinstance(leaf, jax.Array) else leaf
 
 
 class Foreign(_link.Link):
@@ -157,17 +180,21 @@ class Foreign(_link.Link):
 
     @property
     def label(self) -> str:
-        return getattr(self.tx.init, "__qualname__", "optax").split(".")[0]
+        for function in (self.tx.init, self.tx.update):
+            factory, found, _ = getattr(function, "__qualname__", "").partition(".<locals>")
+            if found:  # not one of the helpers that Optax shares among stateless transformations
+                return factory
+        return "optax"
 
     def init(self, params: PyTree) -> Any:
-        with jax.numpy_dtype_promotion("standard"):  # Optax itself fails under "strict"
+        with _lenient():
             state = self.tx.init(params)
         return jax.tree.map(_own_buffer, state)
 
     def update(self, updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
         _moments.require_arrays(self.label, updates)
         extra.pop("chain_lr", None)  # the chain's own word to its links
-        with jax.numpy_dtype_promotion("standard"):
+        with _lenient():
             return optax.with_extra_args_support(self.tx).update(updates, state, params, **extra)
 
     def __repr__(self) -> str:
