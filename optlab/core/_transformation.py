@@ -117,9 +117,17 @@ def _update(
     else:
         params = _numerics.promote(params)
         updates = jax.tree.map(_promote_update, updates, params, is_leaf=_moments.is_moments)
-    result, state = link.step(updates, state, params, **extra)
+    with _promotion(updates):
+        result, state = link.step(updates, state, params, **extra)
     result = jax.tree.map(_cast_like, result, like, is_leaf=_moments.is_moments)
     return _trees.rebox(given, result), state
+
+
+def _promotion(updates: PyTree) -> contextlib.AbstractContextManager:
+    """Rules multiply leaves by real numbers, which "strict" forbids for complex leaves only."""
+    if any(map(jnp.iscomplexobj, jax.tree.leaves(updates))):
+        return jax.numpy_dtype_promotion("standard")
+    return contextlib.nullcontext()
 
 
 def _promote_update(update: Any, param: Any) -> Any:
