@@ -6,7 +6,8 @@ caller gets back has the dtype of the parameters.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jax import lax
 PyTree = Any
 
 
+@functools.cache
 def compute_dtype(dtype: Any) -> np.dtype:
     """The dtype leaf maths uses: at least float32 (complex64), never narrower than the leaf."""
     dtype = jnp.dtype(dtype)
@@ -48,7 +50,9 @@ def zeros_like(leaf: Any, dtype: Any = None) -> jax.Array:
     dtype = leaf.dtype if dtype is None else dtype
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return jnp.zeros(leaf.shape, dtype)
-    leaf = jnp.asarray(leaf).astype(dtype)
+    leaf = jnp.asarray(leaf)
+    leaf = leaf if jnp.issubdtype(dtype, jnp.complexfloating) else leaf.real
+    leaf = leaf.astype(dtype)
     return jnp.where(jnp.zeros_like(leaf, bool), leaf, jnp.zeros((), dtype))
 
 
@@ -63,7 +67,10 @@ def scalar(value: Any, dtype: Any) -> jax.Array:
 
     Callers hold leaves in their compute dtype, so a hyperparameter is at least float32.
     """
-    return jnp.asarray(value, real_dtype(dtype))
+    dtype = real_dtype(dtype)
+    if isinstance(value, int | float):  # a NumPy scalar is much cheaper to trace
+        return dtype.type(value)  # type: ignore[return-value]
+    return jnp.asarray(value, dtype)
 
 
 def complement(value: Any, dtype: Any) -> jax.Array:
@@ -73,6 +80,7 @@ def complement(value: Any, dtype: Any) -> jax.Array:
     return scalar(1 - value, dtype)
 
 
+@functools.cache
 def real_dtype(dtype: Any) -> np.dtype:
     """The dtype of a leaf's real part: complex64 -> float32."""
     return jnp.finfo(dtype).dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.dtype(jnp.float32)
@@ -130,34 +138,78 @@ class _Scale:
         return x * self.up[0] * self.up[1]
 
 
+class ScaledNorm(NamedTuple):
+    """A Euclidean norm as a product that cannot overflow: `scale · root`.
+
+    Attributes:
+      scale: a power of two; 1 unless squares would overflow or underflow.
+      root: the norm in units of `scale`; inf if an entry is infinite.
+    """
+
+    scale: jax.Array
+    root: jax.Array
+
+    def value(self) -> jax.Array:
+        return self.scale * self.root
+
+
 def global_norm(tree: PyTree) -> jax.Array:
     """Euclidean norm of all leaves together, in float32 (float64 if a leaf is).
 
+    An infinite entry gives inf, a NaN gives NaN, an empty tree 0; the derivative at 0 is 0.
+    """
+    return scaled_norm(tree).value()
+
+
+def scaled_norm(tree: PyTree) -> ScaledNorm:
+    """`global_norm` in two factors.
+
     The plain sum of squares is used while it is far from overflow and underflow; only then, under
-    `lax.cond`, is the tree read again and scaled by its largest magnitude. An infinite entry gives
-    inf, a NaN gives NaN, an empty tree 0; the derivative at 0 is 0.
+    `lax.cond`, is the tree read a second time.
     """
     leaves = [
         leaf.astype(compute_dtype(leaf.dtype))
         for leaf in map(jnp.asarray, jax.tree.leaves(tree))
         if jnp.issubdtype(leaf.dtype, jnp.inexact)
     ]
+    return ScaledNorm(*_scaled_norm(leaves))
+
+
+@jax.custom_jvp
+def _scaled_norm(leaves: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
     dtype = widest(leaves)
-    if not leaves:
-        return jnp.zeros((), dtype)
+    one = jnp.ones((), dtype)
 
-    def total(trees):
-        parts = [jnp.sum(squared_magnitude(x)).astype(dtype) for x in trees]
-        return sum(parts, jnp.zeros((), dtype))
+    def sum_of_squares(factor=None):
+        scaled = leaves if factor is None else [x * factor.astype(x.dtype) for x in leaves]
+        return sum((jnp.sum(squared_magnitude(x)).astype(dtype) for x in scaled), 0 * one)
 
-    def scaled():
-        peaks = [jnp.max(jnp.abs(x), initial=0.0).astype(dtype) for x in leaves]
-        scale = _Scale(jnp.max(jnp.stack(peaks)))
-        return scale.restore(safe_sqrt(total([scale.shrink(x) for x in leaves])))
+    def rescaled(total):
+        # Squares of what is scaled by this cannot leave the range, whatever the entries.
+        power = 80 if dtype.itemsize == 4 else 600
+        scale = jnp.where(total < 1, one * 2.0**-power, one * 2.0**power)
+        return scale, jnp.sqrt(sum_of_squares(1 / scale))
 
-    plain = total(leaves)
-    tiny, huge = jnp.finfo(dtype).tiny, jnp.finfo(dtype).max
-    return lax.cond((plain > tiny**0.5) & (plain < huge**0.5), lambda: safe_sqrt(plain), scaled)
+    total = sum_of_squares()
+    tiny, huge = jnp.finfo(dtype).tiny ** 0.5, jnp.finfo(dtype).max ** 0.5
+    ordinary = (total > tiny) & (total < huge)
+    return lax.cond(ordinary, lambda t: (one, jnp.sqrt(t)), rescaled, total)
+
+
+@_scaled_norm.defjvp
+def _scaled_norm_jvp(primals, tangents):
+    """`d root = <x, dx> / (scale² root)`, and 0 for zero leaves."""
+    (leaves,), (dots,) = primals, tangents
+    scale, root = _scaled_norm(leaves)
+    divisor = jnp.where(root > 0, root, 1)
+
+    def slope(x, dx):
+        unit = x / scale.astype(x.dtype) / divisor.astype(x.dtype)
+        return jnp.sum(jnp.real(jnp.conj(unit) * dx)).astype(root.dtype)
+
+    parts = [slope(x, dx) for x, dx in zip(leaves, dots, strict=True)]
+    change = sum(parts, jnp.zeros_like(root)) / scale
+    return (scale, root), (jnp.zeros_like(scale), jnp.where(root > 0, change, 0))
 
 
 def widest(leaves: list[jax.Array]) -> np.dtype:
@@ -176,13 +228,13 @@ def increment(count: jax.Array) -> jax.Array:
 
 
 def saturate(gradient: jax.Array) -> jax.Array:
-    """Finite entries bounded to 2**60 (float64: 2**500), so that sums of their squares are finite.
+    """Entries bounded to 2**60 (float64: 2**500), so that sums of their squares stay finite.
 
-    Without it one finite gradient of 1e25 makes a second moment infinite, and its parameter never
-    moves again. Infinities and NaNs pass: they are errors to be seen, not magnitudes to be bounded.
+    Without it one gradient of 1e25 makes a second moment infinite, and its parameter never moves
+    again. An infinity counts as the bound; NaN stays NaN.
     """
-    bound = 2.0**60 if real_dtype(gradient.dtype).itemsize == 4 else 2.0**500
+    dtype = real_dtype(gradient.dtype)
+    bound = np.asarray(2.0**60 if dtype.itemsize == 4 else 2.0**500, dtype)
     if jnp.iscomplexobj(gradient):
         return lax.complex(saturate(gradient.real), saturate(gradient.imag))
-    bounded = jnp.clip(gradient, -bound, bound)
-    return jnp.where(jnp.isinf(gradient), gradient, bounded)
+    return lax.clamp(-bound, gradient, bound)

@@ -48,7 +48,9 @@ class ClipByNorm(Link):
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
         require_arrays(self.record_name, updates)
-        return jax.tree.map(lambda u: shrink(u, numerics.norm(u), self.max_norm), updates), state
+        return jax.tree.map(
+            lambda u: shrink(u, numerics.scaled_norm(u), self.max_norm), updates
+        ), state
 
 
 class ClipByGlobalNorm(Link):
@@ -61,33 +63,22 @@ class ClipByGlobalNorm(Link):
 
     def update(self, updates: Any, state: ClipState, params: Any = None, **extra: Any) -> Any:
         require_arrays(self.record_name, updates)
-        norm = numerics.global_norm(updates).astype(state.norm.dtype)
-        return shrink(updates, norm, self.max_norm), ClipState(norm)
+        norm = numerics.scaled_norm(updates)
+        recorded = norm.value().astype(state.norm.dtype)
+        return shrink(updates, norm, self.max_norm), ClipState(recorded)
 
 
-def shrink(updates: Any, norm: jax.Array, max_norm: Any) -> Any:
-    """Scales a tree of the given norm down to `max_norm`; the identity, to the bit, inside it.
-
-    With an infinite norm the limit is taken: only the infinite entries count, each with its sign.
-    """
-    max_norm = numerics.scalar(max_norm, norm.dtype)
-    infinite = jnp.isinf(norm)
-
-    def count_infinite():
-        counts = [jnp.sum(jnp.isinf(u), dtype=norm.dtype) for u in jax.tree.leaves(updates)]
-        return jnp.sqrt(sum(counts, jnp.zeros((), norm.dtype)))
-
-    length = lax.cond(infinite, count_infinite, lambda: norm)
-    # Two factors, for max_norm / norm alone would be flushed to zero for norms near 1e38.
-    first = jnp.where(length > 1e18, 2.0**-60, jnp.ones_like(length))
-    outside = norm > max_norm
-    second = jnp.where(outside, numerics.safe_divide(max_norm, length * first), 1)
-    first = jnp.where(outside, first, 1)
-    poison = jnp.where(jnp.isnan(norm), norm, 1)  # a NaN anywhere: everywhere, not in some leaves
+def shrink(updates: Any, norm: numerics.ScaledNorm, max_norm: Any) -> Any:
+    """Scales a tree of the given norm down to `max_norm`; the identity, to the bit, inside it."""
+    max_norm = numerics.scalar(max_norm, norm.root.dtype)
+    inside = norm.value() <= max_norm  # not the other way round: a NaN is not inside
+    coarse = jnp.where(inside, 1, 1 / norm.scale)
+    fine = jnp.where(inside, 1, max_norm / norm.root)
+    infinite = jnp.isinf(norm.root)
 
     def apply(u):
-        u = jnp.where(infinite, jnp.where(jnp.isinf(u), jnp.sign(u), jnp.zeros_like(u)), u)
-        return u * first.astype(u.dtype) * (second * poison).astype(u.dtype)
+        clipped = u * coarse.astype(u.dtype) * fine.astype(u.dtype)
+        return lax.select(jnp.broadcast_to(infinite, u.shape), jnp.zeros_like(u), clipped)
 
     return jax.tree.map(apply, updates)
 
@@ -167,10 +158,10 @@ def clip_by_global_norm(max_norm: Any) -> Transformation:
 
     Special cases:
       Zero gradients stay zero, and the derivative there is finite. Finite entries of any size give
-      a finite result in the gradient's direction. With infinite entries the limit is taken: these
-      share `max_norm`, all others become 0, and the recorded norm is inf. With a NaN anywhere all
-      becomes NaN and so does the recorded norm: nothing hides it from a guard behind. bf16 leaves
-      are squared and summed in float32.
+      a finite result in the gradient's direction. With an infinite entry all becomes 0, as
+      max_norm / inf is, and the recorded norm is inf. With a NaN anywhere all becomes NaN, the
+      recorded norm too: nothing hides it from a guard behind. bf16 leaves are squared and summed in
+      float32.
 
     Cost:
       4 bytes of state in all; one more read of the gradients.

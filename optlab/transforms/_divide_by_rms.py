@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from optlab.core import (
     Link,
@@ -30,17 +31,19 @@ class DivideByRms(Link):
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
         def divide(node: Moments) -> jax.Array:
-            return numerics.safe_divide(node.first.value, root(node, self.eps, self.eps_root))
+            return node.first.value / root(node, self.eps, self.eps_root)
 
         return map_moments(self.record_name, divide, updates), state
 
 
 def root(node: Moments, eps: Any, eps_root: Any = 0.0) -> jax.Array:
-    """`sqrt(v + eps_root) + eps`, the size of a typical gradient."""
+    """`sqrt(v + eps_root) + eps`, the size of a typical gradient; never 0."""
     value, dtype = node.second.value, node.second.value.dtype
     if node.power == 2:
-        value = numerics.safe_sqrt(value + numerics.scalar(eps_root, dtype))
-    return value + numerics.scalar(eps, dtype)
+        value = value + numerics.scalar(eps_root, dtype)
+    # The floor, 1e-38 or less, makes 0 / 0 into 0 and the root's derivative at 0 finite.
+    value = lax.max(value, lax.full_like(value, jnp.finfo(dtype).tiny))
+    return (lax.sqrt(value) if node.power == 2 else value) + numerics.scalar(eps, dtype)
 
 
 def divide_by_rms(eps: Any = 1e-8, *, eps_root: Any = 0.0) -> Transformation:

@@ -39,8 +39,7 @@ def _unbiased(estimate: Estimate) -> Estimate:
     if isinstance(estimate.weight, float) and estimate.weight == 1.0:  # not an average
         return estimate
     weight = numerics.scalar(estimate.weight, estimate.value.dtype)
-    # A weight is 0 only before the first gradient, or where b = 1 was reached by a schedule.
-    return replace(estimate, value=numerics.safe_divide(estimate.value, weight), weight=1.0)
+    return replace(estimate, value=estimate.value / weight, weight=1.0)
 
 
 def correct_bias() -> Transformation:
