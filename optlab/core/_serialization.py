@@ -128,7 +128,7 @@ def _decode(value: Any) -> Any:
 
 def _decode_array(value: dict[str, Any]) -> Any:
     try:
-        dtype = jnp.dtype(value["dtype"])
+        dtype = jnp.dtype(str(value["dtype"]))  # None would mean float64
         array = np.asarray(value["array"], dtype).reshape(value["shape"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(

@@ -181,7 +181,7 @@ def test_scalars_are_strongly_typed_in_the_real_dtype():
         (jnp.int32, jnp.float32),
     ]:
         chex.assert_type(numerics.scalar(0.5, dtype), real)
-        assert not numerics.scalar(0.5, dtype).weak_type
+        assert not jax.typeof(numerics.scalar(0.5, dtype)).weak_type
         assert not jax.jit(lambda v, d=dtype: numerics.scalar(v, d))(0.5).weak_type
 
 
