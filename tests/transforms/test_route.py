@@ -1,0 +1,511 @@
+"""Groups: covered exactly once, equal to separate optimizers, transparent to everything around."""
+
+import json
+import pickle
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from flax import nnx
+from flax.core import FrozenDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optlab.core import (
+    Link,
+    Transformation,
+    chain,
+    from_dict,
+    hyperparameters,
+    read,
+    replace,
+    to_dict,
+)
+from optlab.selectors import biases, everything, heads, kernels, matrices, norms, path
+from optlab.transforms import (
+    accumulate_moments,
+    add_decayed_weights,
+    correct_bias,
+    divide_by_rms,
+    scale,
+    scale_by_learning_rate,
+)
+from optlab.transforms._freeze import freeze
+from optlab.transforms._route import route
+
+
+def params_like(seed=0):
+    keys = iter(jax.random.split(jax.random.key(seed), 6))
+    normal = lambda *shape: jax.random.normal(next(keys), shape)  # noqa: E731
+    return {
+        "Dense_0": {"kernel": normal(2, 3), "bias": normal(3)},
+        "norm": {"scale": normal(3), "bias": normal(3)},
+        "head": {"kernel": normal(3, 2), "bias": normal(2)},
+    }
+
+
+PARAMS = params_like()
+
+
+def adam(learning_rate, **kwargs):
+    return chain(
+        accumulate_moments(**kwargs),
+        correct_bias(),
+        divide_by_rms(),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+THREE = route({kernels & ~heads: adam(0.1), norms: optax.sgd(0.2)}, default=scale(-0.5))
+
+
+def steps(tx, params, count=3):
+    state = tx.init(params)
+    update = jax.jit(tx.update)
+    for seed in range(count):
+        updates, state = update(params_like(seed + 1), state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def part(tree, place):
+    for key in place.split("/"):
+        tree = tree[key]
+    return tree
+
+
+def test_route_equals_separate_optimizers():
+    params, _ = steps(THREE, PARAMS)
+    groups = {
+        "Dense_0/kernel": adam(0.1),
+        "norm": optax.sgd(0.2),
+        "Dense_0/bias": scale(-0.5),
+        "head": scale(-0.5),
+    }
+    for place, tx in groups.items():
+        alone = part(PARAMS, place)
+        state = tx.init(alone)
+        for seed in range(3):
+            updates, state = tx.update(part(params_like(seed + 1), place), state, alone)
+            alone = optax.apply_updates(alone, updates)
+        chex.assert_trees_all_close(part(params, place), alone, rtol=1e-6)
+
+
+leaf_names = st.sampled_from(["kernel", "bias", "scale", "embedding"])
+models = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]),
+    st.lists(leaf_names, min_size=1, unique=True),
+    min_size=1,
+)
+
+
+@given(models, st.floats(2.0, 10.0))
+@settings(max_examples=20, deadline=None)
+def test_a_group_never_feels_the_others(model, other):
+    ones = {name: {leaf: jnp.ones((2, 2)) for leaf in leaves} for name, leaves in model.items()}
+    ones["z"] = {"kernel": jnp.ones((2, 2))}
+    mine = kernels.mask(ones)
+    grads = jax.tree.map(lambda chosen, g: g if chosen else other * g, mine, ones)
+    tx = route({kernels: optax.clip_by_global_norm(1.0)}, default=scale(1.0))
+    updates, _ = tx.update(grads, tx.init(ones))
+    length = 1 / (4 * sum(jax.tree.leaves(mine))) ** 0.5  # were its entries alone in the world
+    expected = jax.tree.map(lambda chosen, g: length * g if chosen else g, mine, grads)
+    chex.assert_trees_all_close(updates, expected, rtol=1e-6)
+
+
+def test_hyperparameters_are_found_by_group():
+    assert hyperparameters(route({kernels: adam(0.1)}, default=scale(2.0))) == {
+        "kernels/accumulate_moments/b1": 0.9,
+        "kernels/accumulate_moments/b2": 0.999,
+        **{
+            f"kernels/{k}": v
+            for k, v in hyperparameters(adam(0.1)).items()
+            if not k.endswith(("b1", "b2"))
+        },
+        "default/factor": 2.0,
+    }
+
+
+def test_replace_reaches_into_one_group():
+    tx = route({kernels: adam(0.1), path("norm/*"): scale(1.0)}, default=adam(0.2))
+    new = replace(tx, {"kernels/scale_by_learning_rate/learning_rate": 0.3, "factor": 4.0})
+    values = hyperparameters(new)
+    assert values["kernels/scale_by_learning_rate/learning_rate"] == 0.3
+    assert values["default/scale_by_learning_rate/learning_rate"] == 0.2
+    assert values["path(norm.*)/factor"] == 4.0
+    swapped = replace(tx, {"default": freeze()})
+    assert repr(swapped.link.default) == "freeze()"
+    assert swapped.link.selectors == tx.link.selectors
+
+
+def test_groups_whose_names_meet_are_told_apart():
+    tx = route({path("a/b"): scale(1.0), path("a.b"): scale(2.0)}, default=scale(3.0))
+    assert hyperparameters(tx) == {
+        "path(a.b)/factor": 1.0,
+        "path(a.b)[1]/factor": 2.0,
+        "default/factor": 3.0,
+    }
+
+
+def test_a_route_prints_as_it_was_made():
+    tx = route({kernels: scale(1.0), path("*"): scale(2.0)}, default=freeze())
+    assert repr(tx) == (
+        'route({kernels: scale(factor=1.0), path("*"): scale(factor=2.0)}, default=freeze())'
+    )
+    wide = route({kernels: scale(1.0), biases: scale(2.0), norms: scale(3.0)}, default=freeze())
+    assert repr(wide).startswith("route({\n    kernels: scale(factor=1.0),\n")
+    namespace = {f.__name__: f for f in (route, path, scale, freeze)} | {"kernels": kernels}
+    assert eval(repr(tx), namespace) == tx
+
+
+def test_a_route_pickles_and_stores():
+    tx = route({kernels: adam(0.1), path("norm/*"): scale(1.0)}, default=freeze())
+    assert pickle.loads(pickle.dumps(tx)) == tx
+    assert from_dict(json.loads(json.dumps(to_dict(tx)))) == tx
+    no_default = route({everything: scale(1.0)})
+    assert from_dict(json.loads(json.dumps(to_dict(no_default)))) == no_default
+
+
+# Coverage
+
+
+def test_a_parameter_in_two_groups_is_an_error_naming_both():
+    tx = route({kernels: scale(1.0), heads: scale(1.0)}, default=freeze())
+    with pytest.raises(ValueError, match=r"'head/kernel' belongs to kernels and to heads"):
+        tx.init(PARAMS)
+
+
+def test_a_parameter_in_no_group_is_an_error_with_its_path():
+    tx = route({kernels: scale(1.0), biases: scale(1.0)})
+    with pytest.raises(ValueError, match=r"no group has 'norm/bias', 'norm/scale'\. .*default="):
+        tx.init(PARAMS)
+
+
+def test_a_selector_that_selects_nothing_is_an_error():
+    with pytest.raises(ValueError, match="selects none of the 6 parameters"):
+        route({path("body/**"): scale(1.0)}, default=freeze()).init(PARAMS)
+
+
+def test_update_judges_coverage_too():
+    tx = route({kernels: scale(1.0)}, default=freeze())
+    state = tx.init(PARAMS)
+    with pytest.raises(ValueError, match="selects none"):
+        tx.update({"b": jnp.ones(2)}, state)
+
+
+def test_a_state_of_other_groups_is_refused():
+    tx = route({kernels: scale(1.0)}, default=freeze())
+    other = route({norms: scale(1.0)}, default=freeze())
+    with pytest.raises(ValueError, match="groups kernels, default; it has norms, default"):
+        tx.update(PARAMS, other.init(PARAMS))
+    with pytest.raises(ValueError, match="it has tuple"):
+        chain(tx).update(PARAMS, ((),))
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (lambda: route({}), ValueError, "no group"),
+        (lambda: route([(kernels, scale(1.0))]), TypeError, "must be a dict"),
+        (lambda: route({"head/**": scale(1.0)}), TypeError, r"Did you mean path\('head/\*\*'\)"),
+        (lambda: route({kernels: 0.1}), TypeError, "expected a gradient transformation"),
+        (lambda: route({kernels: scale}), TypeError, "forget to call it"),
+        (lambda: route({kernels: scale(1.0)}, default=freeze), TypeError, "forget to call it"),
+    ],
+)
+def test_bad_groups_are_refused_early(bad, error, message):
+    with pytest.raises(error, match=message):
+        bad()
+
+
+def test_an_empty_tree_and_missing_leaves_are_no_error():
+    tx = route({kernels: adam(0.1)}, default=freeze())
+    assert tx.update({}, tx.init({}), {})[0] == {}
+    params = {"Dense_0": {"kernel": jnp.ones((2, 2)), "bias": None}}
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert updates["Dense_0"]["bias"] is None
+
+
+def test_one_bare_array_is_a_group_too():
+    tx = route({everything: scale(-1.0)})
+    assert (tx.update(jnp.ones(2), tx.init(jnp.ones(2)), value=jnp.ones(()))[0] == -1).all()
+
+
+def test_functions_and_optax_transformations_are_taken():
+    def vectors(params):
+        return jax.tree.map(lambda p: p.ndim == 1, params)
+
+    tx = route({vectors: optax.scale(2.0)}, default=optax.scale(3.0))
+    updates, _ = tx.update(PARAMS, tx.init(PARAMS))
+    chex.assert_trees_all_close(updates["norm"], jax.tree.map(lambda p: 2 * p, PARAMS["norm"]))
+    chex.assert_trees_all_close(updates["head"]["kernel"], 3 * PARAMS["head"]["kernel"])
+
+
+# State
+
+
+def test_frozen_groups_hold_no_state_and_do_not_move():
+    for frozen in (freeze(), optax.set_to_zero()):
+        tx = route({heads: adam(0.1)}, default=frozen)
+        state = tx.init(PARAMS)
+        assert jax.tree.leaves(state.groups["default"]) == []
+        grads = PARAMS | {"norm": {"scale": jnp.full(3, jnp.nan), "bias": jnp.full(3, jnp.inf)}}
+        updates, _ = tx.update(grads, state, PARAMS)
+        assert all(not u.any() for u in jax.tree.leaves(updates["Dense_0"]))
+        if frozen == freeze():
+            assert all(not u.any() for u in jax.tree.leaves(updates["norm"]))
+        assert updates["head"]["kernel"].all()
+
+
+def test_moments_exist_only_for_the_groups_own_leaves():
+    state = route({norms: adam(0.1)}, default=freeze()).init(PARAMS)
+    sizes = [leaf.size for leaf in jax.tree.leaves(state.groups["norms"][0])]
+    assert sum(sizes) == pytest.approx(2 * 6, abs=3)  # and a few scalars
+
+
+def test_the_state_is_a_fixed_point_for_low_precision_parameters():
+    params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), PARAMS)
+    tx = route({kernels: adam(0.1), norms: optax.adam(0.1)}, default=freeze())
+    state = tx.init(params)
+    updates, new_state = tx.update(PARAMS, state, params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, new_state)
+    chex.assert_trees_all_equal_shapes_and_dtypes(updates, params)
+
+
+# In company
+
+
+class _Keep(Link, name="keep_for_route_tests"):
+    def update(self, updates, state, params=None, **extra):
+        return updates, state
+
+
+def test_moments_travel_through_a_route():
+    inside = chain(
+        accumulate_moments(),
+        route({kernels: correct_bias()}, default=Transformation(_Keep())),
+        divide_by_rms(),
+    )
+    updates, _ = inside.update(PARAMS, inside.init(PARAMS), PARAMS)
+    corrected = chain(accumulate_moments(), correct_bias(), divide_by_rms())
+    plain = chain(accumulate_moments(), divide_by_rms())
+    expected, _ = corrected.update(PARAMS, corrected.init(PARAMS))
+    chex.assert_trees_all_close(updates["Dense_0"]["kernel"], expected["Dense_0"]["kernel"])
+    expected, _ = plain.update(PARAMS, plain.init(PARAMS))
+    chex.assert_trees_all_close(updates["norm"], expected["norm"])
+
+
+def test_moments_and_updates_may_leave_different_groups():
+    tx = chain(
+        route({kernels: accumulate_moments()}, default=scale(2.0)),
+        route({kernels: chain(correct_bias(), divide_by_rms())}, default=scale(3.0)),
+    )
+    updates, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS)
+    chex.assert_trees_all_close(updates["norm"]["scale"], 6 * PARAMS["norm"]["scale"])
+    chex.assert_trees_all_close(
+        updates["head"]["kernel"], jnp.sign(PARAMS["head"]["kernel"]), rtol=1e-5
+    )
+
+
+def test_routes_nest_and_selectors_keep_their_meaning_inside():
+    inner = route({path("head/*"): scale(2.0), norms: scale(5.0)}, default=scale(3.0))
+    tx = route({~kernels: inner}, default=scale(1.0))
+    updates, state = tx.update(PARAMS, tx.init(PARAMS), PARAMS)
+    factors = {"Dense_0": (1, 3), "head": (1, 2)}
+    for name, (of_kernel, of_bias) in factors.items():
+        chex.assert_trees_all_close(
+            updates[name],
+            {"kernel": of_kernel * PARAMS[name]["kernel"], "bias": of_bias * PARAMS[name]["bias"]},
+        )
+    chex.assert_trees_all_close(updates["norm"], jax.tree.map(lambda p: 5 * p, PARAMS["norm"]))
+    assert set(state.groups["~kernels"].groups) == {"path(head.*)", "norms", "default"}
+
+
+def test_a_where_inside_a_group_may_find_nothing_there():
+    decay = add_decayed_weights(0.1, where=kernels)
+    tx = route({biases: decay}, default=decay)
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    updates, _ = tx.update(zeros, tx.init(PARAMS), PARAMS)
+    assert not updates["head"]["bias"].any()
+    chex.assert_trees_all_close(updates["head"]["kernel"], 0.1 * PARAMS["head"]["kernel"])
+
+
+BY_LEAF = {"Dense_0": True, "norm": {"scale": False, "bias": False}, "head": True}
+BY_BRANCH = {"Dense_0": True, "norm": False, "head": True}
+
+
+@pytest.mark.parametrize("mask", [BY_LEAF, BY_BRANCH])
+def test_inside_optax_masked_other_leaves_pass_through(mask):
+    tx = route({kernels: scale(2.0), norms: scale(4.0)}, default=freeze())
+    masked = optax.masked(tx, mask)
+    updates, _ = masked.update(PARAMS, masked.init(PARAMS), PARAMS)
+    chex.assert_trees_all_equal(updates["norm"], PARAMS["norm"])
+    chex.assert_trees_all_close(updates["head"]["kernel"], 2 * PARAMS["head"]["kernel"])
+    assert not updates["head"]["bias"].any()
+
+
+def test_without_parameters_the_updates_tell_the_groups():
+    with_params, _ = THREE.update(PARAMS, THREE.init(PARAMS), PARAMS)
+    without, _ = THREE.update(PARAMS, THREE.init(PARAMS))
+    chex.assert_trees_all_equal(with_params, without)
+    tx = chain(accumulate_moments(), route({norms: correct_bias()}, default=correct_bias()))
+    nodes, _ = tx.update(PARAMS, tx.init(PARAMS))
+    assert set(nodes) == set(PARAMS)
+
+
+@pytest.mark.parametrize("wrap", [FrozenDict, lambda p: ({"params": p},)])
+def test_updates_have_the_structure_of_the_parameters(wrap):
+    params = wrap(PARAMS)
+    updates, _ = THREE.update(params, THREE.init(params), params)
+    chex.assert_trees_all_equal_structs(updates, params)
+
+
+def test_carries_through_scan_and_jit_without_retracing():
+    traces = []
+
+    @jax.jit
+    def train(tx, params):
+        traces.append(tx)
+
+        def body(carry, _):
+            params, state = carry
+            updates, state = tx.update(params, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(body, (params, tx.init(params)), None, length=3)[0][0]
+
+    tx = route({kernels: adam(0.1)}, default=scale(-0.1))
+    first = train(tx, PARAMS)
+    second = train(replace(tx, {"learning_rate": 0.2}), PARAMS)
+    assert len(traces) == 1
+    chex.assert_trees_all_equal(first["norm"], second["norm"])
+    assert (first["head"]["kernel"] != second["head"]["kernel"]).all()
+
+
+def test_maps_over_a_hyperparameter_of_one_group():
+    tx = route({kernels: scale_by_learning_rate(0.1)}, default=scale_by_learning_rate(1.0))
+    state = tx.init(PARAMS)
+
+    def step(rate):
+        new = replace(tx, {"kernels/learning_rate": rate})
+        return new.update(PARAMS, state, PARAMS)[0]
+
+    updates = jax.vmap(step)(jnp.array([0.1, 0.2]))
+    kernel = PARAMS["head"]["kernel"]
+    chex.assert_trees_all_close(updates["head"]["kernel"][1], -0.2 * kernel)
+    chex.assert_trees_all_close(updates["norm"]["scale"][0], -PARAMS["norm"]["scale"])
+    slope = jax.grad(lambda r: step(r)["head"]["kernel"].sum())(0.1)
+    chex.assert_trees_all_close(slope, -kernel.sum(), rtol=1e-6)
+
+
+class _Seen(Link, name="seen_for_route_tests"):
+    """Keeps the extra arguments it was given where the test can see them."""
+
+    def update(self, updates, state, params=None, **extra):
+        SEEN.append(extra)
+        return updates, state
+
+
+SEEN: list = []
+
+
+def test_extra_arguments_reach_every_group_split_where_they_look_like_parameters():
+    SEEN.clear()
+    tx = route({kernels: Transformation(_Seen())}, default=Transformation(_Seen()))
+    tx.update(PARAMS, tx.init(PARAMS), PARAMS, value=jnp.ones(()), curvature=PARAMS)
+    first, second = SEEN
+    assert first["value"] is second["value"]
+    assert set(first) == {"value", "curvature"}
+    assert first["curvature"]["norm"] == {"scale": optax.MaskedNode(), "bias": optax.MaskedNode()}
+    assert isinstance(second["curvature"]["head"]["kernel"], optax.MaskedNode)
+    assert second["curvature"]["head"]["bias"] is PARAMS["head"]["bias"]
+
+
+# Learning rates
+
+
+def decayed(tx, params=PARAMS):
+    """The update for zero gradients: what the decay alone does."""
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return tx.update(zeros, tx.init(params), params)[0]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_groups_know_the_common_learning_rate_before_and_after_it(first):
+    groups = route({kernels: add_decayed_weights(0.1)}, default=add_decayed_weights(0.0))
+    rate = scale_by_learning_rate(0.5)
+    updates = decayed(chain(groups, rate) if first else chain(rate, groups))
+    chex.assert_trees_all_close(updates["head"]["kernel"], -0.05 * PARAMS["head"]["kernel"])
+    assert not updates["norm"]["scale"].any()
+
+
+def test_each_group_decays_by_its_own_learning_rate():
+    def group(rate):
+        return chain(scale_by_learning_rate(rate), add_decayed_weights(0.1))
+
+    updates = decayed(chain(route({kernels: group(0.5)}, default=group(2.0)), scale(1.0)))
+    chex.assert_trees_all_close(updates["head"]["kernel"], -0.05 * PARAMS["head"]["kernel"])
+    chex.assert_trees_all_close(updates["head"]["bias"], -0.2 * PARAMS["head"]["bias"])
+
+
+def test_a_single_group_tells_its_learning_rate():
+    tx = chain(route({everything: scale_by_learning_rate(0.5)}), add_decayed_weights(0.1))
+    chex.assert_trees_all_close(decayed(tx), jax.tree.map(lambda p: -0.05 * p, PARAMS), rtol=1e-6)
+
+
+@pytest.mark.parametrize("other", [scale_by_learning_rate(0.1), freeze()])
+def test_decay_behind_several_learning_rates_is_an_error_and_not_a_wrong_sign(other):
+    tx = chain(
+        route({kernels: scale_by_learning_rate(0.5)}, default=other), add_decayed_weights(0.1)
+    )
+    with pytest.raises(ValueError, match=r"groups of route \(kernels, default\) have learning"):
+        decayed(tx)
+
+
+def test_links_within_a_group_are_not_told_the_rates_of_the_others():
+    tx = chain(route({kernels: scale_by_learning_rate(0.5)}, default=add_decayed_weights(0.1)))
+    updates = decayed(tx)
+    chex.assert_trees_all_close(updates["norm"]["scale"], 0.1 * PARAMS["norm"]["scale"])
+
+
+def test_read_finds_what_groups_record():
+    tx = route({kernels: adam(0.1)}, default=adam(0.2))
+    state = tx.init(PARAMS)
+    rates = {k: float(v) for k, v in read(state).items() if k.endswith("learning_rate")}
+    assert sorted(rates.values()) == pytest.approx([0.1, 0.2])
+    assert any("kernels" in key for key in rates)
+
+
+# Real models
+
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.LayerNorm()(nn.Dense(4)(x))
+        return nn.MultiHeadDotProductAttention(num_heads=2)(x)
+
+
+def test_trains_a_linen_model_by_kind():
+    with jax.numpy_rank_promotion("allow"):
+        shapes = jax.eval_shape(Net().init, jax.random.key(0), jnp.ones((1, 3, 4)))["params"]
+    params = jax.tree.map(lambda p: jnp.ones(p.shape), shapes)
+    tx = route({matrices: adam(0.1), norms: freeze(), biases: optax.sgd(0.1)})
+    updates, _ = tx.update(params, tx.init(params), params)
+    chex.assert_trees_all_equal_structs(updates, params)
+    assert not updates["LayerNorm_0"]["scale"].any()
+
+
+def test_trains_an_nnx_model_through_its_optimizer():
+    model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    before = model.kernel.get_value()
+    tx = route({kernels: scale_by_learning_rate(0.5), biases: adam(0.1)})
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    with jax.numpy_rank_promotion("allow"):
+        grads = nnx.grad(lambda m: m(jnp.ones((1, 2))).sum())(model)
+    optimizer.update(model, grads)
+    chex.assert_trees_all_close(model.kernel.get_value(), before - 0.5, rtol=1e-6)
+    chex.assert_trees_all_close(model.bias.get_value(), jnp.full(3, -0.1), rtol=1e-3)
