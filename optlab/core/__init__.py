@@ -32,7 +32,7 @@ from optlab.core._moments import (
     require_arrays,
 )
 from optlab.core._reading import read
-from optlab.core._records import Record, data, registry, static
+from optlab.core._records import Record, data, registry, show, static
 from optlab.core._serialization import from_dict, to_dict
 from optlab.core._transformation import Foreign, Transformation, as_link
 
@@ -65,6 +65,7 @@ __all__ = [
     "replace",
     "require_arrays",
     "require_params",
+    "show",
     "static",
     "to_dict",
     "trees",

@@ -14,12 +14,25 @@ PyTree = Any
 
 
 def link_name(link: _link.Link) -> str:
-    """How a link is called in paths and tables."""
+    """How a link is called in paths and tables: by its record, an Optax one by its factory.
+
+    Example:
+      >>> import optax, optlab as ol
+      >>> ol.core.link_name(ol.core.as_link(optax.scale_by_adam()))
+      'scale_by_adam'
+    """
     return getattr(link, "label", link.record_name)
 
 
 class Chain(_link.Link):
-    """Links in order; the state is the tuple (by names: the dict) of theirs."""
+    """Links in order; the state is the tuple (by names: the dict) of theirs.
+
+    Example:
+      >>> import optlab as ol
+      >>> link = ol.chain(ol.scale_by_learning_rate(0.1)).link
+      >>> link.children()
+      {'scale_by_learning_rate': scale_by_learning_rate(learning_rate=0.1)}
+    """
 
     links: tuple[_link.Link, ...] = _records.data()
     names: tuple[str, ...] | None = _records.static(default=None)

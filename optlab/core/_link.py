@@ -22,7 +22,17 @@ PyTree = Any
 
 
 class PlainFunction(_records.Record):
-    """A schedule that is somebody's function: carried along, but opaque."""
+    """A schedule that is somebody's function: carried along, but opaque.
+
+    It is compared by identity, is not stored, and runs under JAX's default dtype promotion.
+
+    Example:
+      >>> import optlab as ol
+      >>> def halving(count):
+      ...     return 0.5**count
+      >>> ol.scale_by_learning_rate(halving)
+      scale_by_learning_rate(learning_rate=halving)
+    """
 
     function: Any = _records.static()
 
@@ -55,7 +65,26 @@ class _NumberOrSchedule:
 
 
 def hyperparameter(check: _checks.Check, *, default: Any = dataclasses.MISSING) -> Any:
-    """A data field that is a number, or a schedule of numbers, within bounds."""
+    """A data field that is a number, or a schedule of numbers, within bounds.
+
+    Args:
+      check: what a concrete number must satisfy, such as `core.checks.decay_rate`.
+      default: what the field is when it is not given; without one it must be given.
+
+    Returns:
+      A dataclass field of a `Link`. Its rule always sees a number: `step` evaluates schedules.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from optlab import core
+      >>> class Grow(core.Link):
+      ...     factor: float = core.hyperparameter(core.checks.positive, default=2.0)
+      ...     def update(self, updates, state, params=None, **extra):
+      ...         return jax.tree.map(lambda u: self.factor * u, updates), state
+      >>> tx = core.Transformation(Grow(lambda count: 1.0 + count))
+      >>> tx.update(jnp.ones(1), tx.init(jnp.ones(1)))[0]
+      Array([1.], dtype=float32)
+    """
     return _records.data(_NumberOrSchedule(check), default=default)
 
 
@@ -66,6 +95,12 @@ class ScheduledState(NamedTuple):
       count: int32 scalar, the number of updates done.
       values: the float32 values used by the latest update (before any: those the first will use).
       inner: the link's own state.
+
+    Example:
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> state = ol.scale_by_learning_rate(0.5).init(jnp.zeros(1))
+      >>> state.count, state.values
+      (Array(0, dtype=int32), {'learning_rate': Array(0.5, dtype=float32)})
     """
 
     count: jax.Array
@@ -83,6 +118,11 @@ class LearningRate(NamedTuple):
       hyperparameter: the number or schedule held by the chain's `scale_by_learning_rate`.
       count: the number of updates done.
       applied: whether the updates have been multiplied by minus the learning rate already.
+
+    Example:
+      >>> from optlab import core
+      >>> core.LearningRate(lambda count: 0.5**count, count=2, applied=False).value()
+      0.25
     """
 
     hyperparameter: Any
@@ -90,6 +130,7 @@ class LearningRate(NamedTuple):
     applied: bool
 
     def value(self) -> Any:
+        """The learning rate of this update."""
         h = self.hyperparameter
         return h(self.count) if callable(h) else h
 
@@ -107,7 +148,21 @@ class LearningRate(NamedTuple):
 
 
 class Link(_records.Record):
-    """Base of every rule. Subclasses override `update`, and `init` if they hold state."""
+    """Base of every rule. Subclasses override `update`, and `init` if they hold state.
+
+    Both see trees in their compute dtype (float32 for bfloat16 parameters) and hyperparameters that
+    are numbers; `update` is a function of its arguments alone.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from optlab import core
+      >>> class Halve(core.Link):
+      ...     def update(self, updates, state, params=None, **extra):
+      ...         return jax.tree.map(lambda u: u / 2, updates), state
+      >>> tx = core.chain(core.Transformation(Halve()), core.Transformation(Halve()))
+      >>> tx.update(jnp.ones(1), tx.init(jnp.ones(1)))[0]
+      Array([0.25], dtype=float32)
+    """
 
     recorded: ClassVar[tuple[str, ...]] = ()
     """Fields whose current value the state always keeps for `read`, scheduled or not."""
@@ -203,7 +258,14 @@ def _is_schedule(field: dataclasses.Field, value: Any) -> bool:
 
 
 def require_params(owner: str, params: PyTree) -> None:
-    """Raises `ValueError` naming the link when it was not given the parameters."""
+    """Raises `ValueError` naming the link when it was not given the parameters.
+
+    Example:
+      >>> from optlab import core
+      >>> core.require_params("my_link", None)
+      Traceback (most recent call last):
+      ValueError: my_link needs the parameters, but update was called with params=None. ...
+    """
     if params is None:
         raise ValueError(
             f"{owner} needs the parameters, but update was called with params=None. "

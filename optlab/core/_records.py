@@ -24,12 +24,44 @@ registry: dict[str, type[Record]] = {}
 
 
 def data(check: _checks.Check | None = None, *, default: Any = dataclasses.MISSING) -> Any:
-    """A field JAX sees: it may be traced, mapped and differentiated."""
+    """A field JAX sees: it may be traced, mapped and differentiated.
+
+    Args:
+      check: `(owner, name, value) -> value to keep`, or None; `core.checks` has the usual ones.
+      default: what the field is when it is not given; without one it must be given.
+
+    Returns:
+      A dataclass field of a `Record`.
+
+    Example:
+      >>> import jax
+      >>> from optlab import core
+      >>> class Point(core.Record):
+      ...     x: float = core.data(core.checks.finite)
+      >>> jax.tree.leaves(Point(2)), Point(2)
+      ([2.0], point(x=2.0))
+    """
     return dataclasses.field(default=default, metadata={"data": True, "check": check})
 
 
 def static(check: _checks.Check | None = None, *, default: Any = dataclasses.MISSING) -> Any:
-    """A field that is part of the structure: hashable, and a new value means a new compile."""
+    """A field that is part of the structure: hashable, and a new value means a new compile.
+
+    Args:
+      check: as for `data`.
+      default: as for `data`.
+
+    Returns:
+      A dataclass field of a `Record`.
+
+    Example:
+      >>> import jax
+      >>> from optlab import core
+      >>> class Mode(core.Record):
+      ...     fast: bool = core.static(core.checks.boolean, default=True)
+      >>> jax.tree.leaves(Mode()), Mode(fast=False)
+      ([], mode(fast=False))
+    """
     return dataclasses.field(default=default, metadata={"data": False, "check": check})
 
 
@@ -38,6 +70,26 @@ class Record:
     """Base of every record. Subclassing makes a frozen dataclass and registers it as a pytree.
 
     The printed and stored name is the class's in snake_case; a class keyword `name=` overrides it.
+    Override `check` to judge fields against each other. Instances compare and hash by value, arrays
+    included, and are pickled, copied and stored (`to_dict`) like any dataclass of numbers.
+
+    Raises:
+      TypeError: when a subclass has a field that is neither `data(...)` nor `static(...)`, or an
+        instance a static field that cannot be hashed.
+      ValueError: when a subclass would be stored under the name of another.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from optlab import core
+      >>> class Ramp(core.Record):
+      ...     top: float = core.data(core.checks.positive)
+      ...     def __call__(self, count):
+      ...         return jnp.minimum(count, self.top)
+      >>> jax.vmap(lambda ramp: ramp(5))(Ramp(jnp.array([2.0, 8.0])))
+      Array([2., 5.], dtype=float32)
+      >>> Ramp(-1.0)
+      Traceback (most recent call last):
+      ValueError: ramp: top must be a number > 0, got -1.0.
     """
 
     record_name: ClassVar[str] = "record"
@@ -202,7 +254,14 @@ def _concrete(array: jax.Array | np.ndarray) -> np.ndarray:
 
 
 def show(value: Any) -> str:
-    """`repr`, short for arrays, tracers and functions."""
+    """`repr`, short for arrays, tracers and functions.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from optlab import core
+      >>> core.show((jnp.ones(2), max, 0.5))
+      '(array([1., 1.], float32), max, 0.5)'
+    """
     if isinstance(value, jax.core.Tracer):
         return f"traced {value.aval.str_short()}"
     if isinstance(value, jax.Array | np.ndarray):

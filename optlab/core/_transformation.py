@@ -28,6 +28,15 @@ class Transformation(optax.GradientTransformationExtraArgs):
       link: the record of hyperparameters that does the work.
       init: `params -> state`; also takes a tree of `jax.ShapeDtypeStruct`.
       update: `(updates, state, params=None, **extra) -> (updates, state)`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, optlab as ol
+      >>> tx = ol.scale_by_learning_rate(0.5)
+      >>> isinstance(tx, optax.GradientTransformationExtraArgs), jax.tree.leaves(tx)
+      (True, [0.5])
+      >>> params = jnp.array([2.0])
+      >>> jax.grad(lambda tx: tx.update(params, tx.init(params), params)[0][0])(tx)
+      scale_by_learning_rate(learning_rate=array(-2., float32))
     """
 
     link: _link.Link
@@ -151,6 +160,14 @@ def as_link(tx: Any) -> _link.Link:
 
     Raises:
       TypeError: for anything else, and for a factory that was not called.
+
+    Example:
+      >>> import optax, optlab as ol
+      >>> ol.core.as_link(optax.scale_by_adam())
+      optax.scale_by_adam(...)
+      >>> ol.core.as_link(optax.adam)
+      Traceback (most recent call last):
+      TypeError: expected a gradient transformation of optlab or Optax, ... forget to call it?
     """
     if isinstance(tx, Transformation):
         return tx.link
@@ -182,6 +199,14 @@ class Foreign(_link.Link):
 
     Because it is initialised with promoted parameters, its state is float32 for bf16 parameters and
     its dtypes do not change with those of the gradients, whatever it does on its own.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, optlab as ol
+      >>> tx = ol.chain(optax.trace(0.9), ol.scale_by_learning_rate(0.1))
+      >>> tx.init(jnp.ones(1, jnp.bfloat16))[0]
+      TraceState(trace=Array([0.], dtype=float32))
+      >>> ol.hyperparameters(tx)
+      {'scale_by_learning_rate/learning_rate': 0.1}
     """
 
     tx: Any = _records.static()
