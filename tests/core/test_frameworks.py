@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 from core_links import count_traces, decay, ema, params_and_grads, scale, signature
-from flax import nnx
+from flax import nnx, serialization
 from flax.training.train_state import TrainState
 
 import optlab as ol
@@ -127,6 +127,14 @@ def test_an_equal_optimizer_made_anew_does_not_trace_again():
     for _ in range(2):  # each cell of a notebook run again makes a new one
         step(TrainState.create(apply_fn=None, params=params, tx=sentence()), grads)
     assert len(traces) == 1
+
+
+def test_a_flax_state_survives_msgpack():
+    _, state = train(sentence())
+    blank = sentence().init(params_and_grads()[0])
+    back = serialization.from_bytes(blank, serialization.to_bytes(state))
+    chex.assert_trees_all_equal(back, state)
+    assert jax.tree.structure(back) == jax.tree.structure(state)
 
 
 @pytest.mark.parametrize("make", [sentence, lambda: sentence().as_optax()], ids=["data", "optax"])

@@ -200,6 +200,20 @@ def test_moments_travel_from_link_to_link():
             chex.assert_trees_all_equal(updates, jax.tree.map(lambda p: -jnp.ones_like(p), params))
 
 
+def test_moments_are_pytrees_that_compare_by_identity():
+    node = core.Moments(
+        jnp.ones(2), core.Estimate(jnp.ones(2)), core.Estimate(jnp.ones(2)), power=1
+    )
+    doubled = jax.tree.map(lambda x: 2 * x, node)
+    assert doubled.power == 1
+    assert doubled.second.weight == 2.0
+    assert node == node
+    assert node != jax.tree.map(lambda x: x, node)
+    assert len({node, doubled}) == 2
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(node)]
+    assert paths[:2] == [".gradient", ".first.value"]
+
+
 def test_a_link_that_misses_moments_says_which_link_is_missing():
     divide = core.Transformation(Divide())
     with pytest.raises(TypeError, match=r"divide takes Moments, .* Put accumulate_moments"):

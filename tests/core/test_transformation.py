@@ -200,6 +200,36 @@ def test_the_gradient_with_respect_to_a_transformation_is_one():
     assert slope.link == Scale(factor=jnp.float32(grads["gain"]))
 
 
+def test_a_sweep_over_one_hyperparameter_maps_one_leaf():
+    params, grads = params_and_grads()
+    swept = core.replace(sentence(), {"scale/factor": jnp.array([-1.0, -2.0])})
+    axes = jax.tree.map(lambda leaf: 0 if jnp.ndim(leaf) else None, swept)
+    step = jax.vmap(lambda tx: tx.update(grads, tx.init(params), params)[0], in_axes=(axes,))
+    one = core.replace(swept, {"scale/factor": -2.0})
+    expected, _ = one.update(grads, one.init(params), params)
+    chex.assert_trees_all_close(step(swept)["gain"][1], expected["gain"], rtol=1e-6)
+
+
+def test_as_a_static_argument_an_equal_transformation_does_not_trace_again():
+    traces = []
+
+    def step(tx, x):
+        traces.append(tx)
+        return tx.update(x, tx.init(x), x)[0]
+
+    step = jax.jit(step, static_argnums=0)
+    for rate in (0.1, 0.1, jnp.float32(0.2), jnp.float32(0.2), 0.1):
+        step(core.chain(ema(0.9), scale(rate)), jnp.ones(2))
+    assert len(traces) == 2
+
+
+def test_nothing_traced_is_kept():
+    tx, (params, grads) = sentence(), params_and_grads()
+    with jax.checking_leaks():
+        jax.jit(lambda tx, *args: tx.update(*args))(tx, grads, tx.init(params), params)
+        jax.jit(jax.grad(lambda tx: tx.update(grads, tx.init(params), params)[0]["gain"]))(tx)
+
+
 def test_scan_carries_the_state():
     tx, (params, grads) = sentence(), params_and_grads(jnp.bfloat16)
 
