@@ -78,7 +78,7 @@ def shrink(updates: Any, norm: numerics.ScaledNorm, max_norm: Any) -> Any:
 
     def apply(u):
         clipped = u * coarse.astype(u.dtype) * fine.astype(u.dtype)
-        return lax.select(jnp.broadcast_to(infinite, u.shape), jnp.zeros_like(u), clipped)
+        return jnp.where(infinite, jnp.zeros((), u.dtype), clipped)
 
     return jax.tree.map(apply, updates)
 
