@@ -48,7 +48,7 @@ class AccumulateMoments(Link):
     b1: Any = hyperparameter(checks.optional(checks.decay_rate), default=0.9)
     b2: Any = hyperparameter(checks.optional(checks.decay_rate), default=0.999)
     initial_value: Any = data(checks.nonnegative, default=0.0)
-    offset: Any = data(checks.nonnegative, default=0.0)
+    offset: Any = hyperparameter(checks.nonnegative, default=0.0)
     second: str = static(checks.one_of(*second_moments.RULES), default="square")
     min_size: int = static(checks.positive_count, default=128)
 
@@ -158,7 +158,8 @@ def accumulate_moments(
       b2: decay of the second moment in [0, 1), or a schedule; None for `"sum"`, which has none.
       second: the rule, see above.
       initial_value: >= 0, v before the first gradient, in squared gradient units.
-      offset: >= 0, the ε that Adafactor, AdaBelief and AdaMax add inside the statistic.
+      offset: >= 0, the ε that Adafactor, AdaBelief and AdaMax add inside the statistic, or a
+        schedule.
       min_size: `"factored"` factors a leaf only if its last two axes are both at least this long.
 
     Returns:
@@ -169,8 +170,9 @@ def accumulate_moments(
       ValueError: for values out of range or an unknown rule. TypeError: for no number.
 
     Special cases:
-      Step 1: m = (1 - b1) g, and its weight is 1 - b1 too. A finite gradient is bounded to 2**60,
-      so that v stays finite; an infinite or NaN gradient stays in the state: put a guard before it.
+      Step 1: m = (1 - b1) g, and its weight is 1 - b1 too. Entries are bounded to 2**60 (about
+      1e18), infinite ones too, so that v stays finite; a NaN stays in the state: put a guard
+      before it.
       Moments of bf16 and float16 parameters are float32. Complex gradients have a real v.
 
     Cost:

@@ -74,8 +74,8 @@ def scale_by_adadelta(rho: Any = 0.9, *, eps: Any = 1e-6) -> Transformation:
       ValueError: for values out of range. TypeError: for no number.
 
     Special cases:
-      A zero gradient gives a zero update. A finite gradient is bounded to 2**60 so that E stays
-      finite.
+      A zero gradient gives a zero update. Entries are bounded to 2**60 so that E stays finite; a
+      NaN stays in the state.
 
     Cost:
       8 bytes a parameter.

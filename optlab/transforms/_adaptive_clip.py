@@ -14,7 +14,6 @@ from optlab.core import (
     Link,
     Transformation,
     checks,
-    data,
     hyperparameter,
     numerics,
     require_arrays,
@@ -28,7 +27,7 @@ class AdaptiveClip(Link):
     """Attributes: clipping (λ) > 0; eps > 0, the least weight norm; where: the leaves it clips."""
 
     clipping: Any = hyperparameter(checks.positive)
-    eps: Any = data(checks.positive, default=1e-3)
+    eps: Any = hyperparameter(checks.positive, default=1e-3)
     where: Any = static(as_selector, default=everything)
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
@@ -45,6 +44,7 @@ class AdaptiveClip(Link):
                 weight, numerics.scalar(self.eps, u.dtype)
             )
             factor = jnp.where(gradient > limit, numerics.safe_divide(limit, gradient), 1)
+            factor = jnp.where(jnp.isfinite(gradient), factor, jnp.nan)  # nothing hides it
             return u * factor.astype(u.dtype).reshape(factor.shape if u.ndim else ())
 
         return jax.tree.map(clip, updates, params, self.where.mask(params)), state
@@ -59,7 +59,7 @@ def adaptive_clip(clipping: Any, *, eps: Any = 1e-3, where: Any = everything) ->
     Args:
       clipping: λ > 0, the largest ratio of gradient norm to weight norm; 0.01 for large batches in
         the paper. A number or a schedule.
-      eps: > 0, the weight norm assumed at least, so that zero weights can grow.
+      eps: > 0, the weight norm assumed at least, so that zero weights can grow; or a schedule.
       where: selector of the leaves to clip; the paper leaves the output layer (`~heads`) alone.
 
     Returns:

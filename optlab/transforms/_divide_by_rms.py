@@ -5,6 +5,7 @@ After `accumulate_moments` and whatever corrects its moments.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -86,10 +87,10 @@ class RectifiedState(NamedTuple):
 
 
 class DivideByRectifiedRms(Link):
-    """Attributes: eps (ε) >= 0; threshold (of ρ) > 0; convention, where eps stands."""
+    """Attributes: eps (ε) >= 0; threshold (of ρ) >= 4; convention, where eps stands."""
 
     eps: Any = hyperparameter(checks.nonnegative, default=1e-8)
-    threshold: Any = hyperparameter(checks.positive, default=5.0)
+    threshold: Any = hyperparameter(checks.Interval(4.0, math.inf, "[)"), default=5.0)
     convention: str = static(checks.one_of("paper", "pytorch"), default="paper")
 
     def init(self, params: Any) -> RectifiedState:
@@ -133,7 +134,7 @@ def _rectification(rest: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]
     drop = jnp.where(x < 0.1, near, 1 - far / jnp.expm1(far))
     rho_inf = 2 / rest - 1
     rho = 2 * s / (1 + rest * s) - 1 + 2 / rate * drop
-    safe = jnp.maximum(rho, 4.5)  # r is real from 4 on, and not used below the threshold
+    safe = jnp.where(rho > 4, rho, 5)  # r is real from 4 on, and not used below the threshold
     top = (safe - 4) * (safe - 2) * rho_inf
     bottom = (rho_inf - 4) * (rho_inf - 2) * safe
     # For b2 < 0.6 the average never gets long enough: rho_inf <= 4, and r is never used.
@@ -150,7 +151,8 @@ def divide_by_rectified_rms(
 
     Args:
       eps: >= 0, in gradient units, or a schedule.
-      threshold: > 0, the least ρ that is divided by: 4 in the paper, 5 in PyTorch and Optax.
+      threshold: >= 4, the ρ from which on to divide: 4 in the paper, 5 in PyTorch and Optax; or a
+        schedule.
       convention: `"paper"` adds eps to the corrected root, `"pytorch"` to the uncorrected one.
 
     Returns:

@@ -218,7 +218,7 @@ def look_ahead(momentum_decay: Any = None) -> Transformation:
     """Nesterov's look-ahead for averaged moments (NAdam).
 
     `m <- μ' m / (1 - Π μ μ') + (1 - μ) g / (1 - Π μ)`, where μ is this step's momentum, μ' the
-    next one's and Π μ the product up to this step: already unbiased.
+    next one's and Π μ the product up to this step: a bias correction of its own.
 
     Args:
       momentum_decay: ψ >= 0 in `μ_t = b1 (1 - 0.96**(t ψ) / 2)`, Dozat's warm-up of the momentum
@@ -229,6 +229,9 @@ def look_ahead(momentum_decay: Any = None) -> Transformation:
 
     Raises:
       ValueError: for a negative value. TypeError: for no number.
+
+    Special cases:
+      A constant gradient counts 1 + μ / (1 + μ) times at step 1, once in the long run.
 
     Cost:
       8 bytes in all.

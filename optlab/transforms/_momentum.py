@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optlab.core import (
     Link,
     Transformation,
     checks,
-    data,
     hyperparameter,
     numerics,
     require_arrays,
@@ -34,11 +34,13 @@ class AccumulateMomentum(Link):
     """Attributes: decay (μ) in [0, 1); dampening (τ) in [0, 1]; nesterov."""
 
     decay: Any = hyperparameter(checks.decay_rate, default=0.9)
-    dampening: Any = data(checks.probability, default=0.0)
+    dampening: Any = hyperparameter(checks.probability, default=0.0)
     nesterov: bool = static(checks.boolean, default=False)
 
     def check(self) -> None:
-        if self.nesterov and checks.is_concrete(self.dampening) and self.dampening:
+        scheduled = callable(self.dampening)
+        given = checks.is_concrete(self.dampening) and np.any(np.asarray(self.dampening))
+        if self.nesterov and (scheduled or given):
             raise ValueError(
                 f"{self.record_name}: nesterov needs dampening 0, got {self.dampening!r}. "
                 "Drop one of the two."
@@ -74,7 +76,7 @@ def accumulate_momentum(
       decay: μ in [0, 1), or a schedule.
       nesterov: look one step ahead.
       dampening: τ in [0, 1]: from the second update on gradients count 1 - τ (PyTorch). τ = μ makes
-        `m` an average, with the first gradient at full weight.
+        `m` an average, with the first gradient at full weight. A number or a schedule.
 
     Returns:
       A `Transformation`; the update is a *sum*, 1 / (1 - μ) times a gradient in the long run.

@@ -67,7 +67,7 @@ class AddL2(_Penalty, name="add_l2"):
 
 
 def add_l1(strength: Any, where: Any = everything) -> Transformation:
-    """L1 (lasso) penalty `λ Σ|θ|`: `g <- g + λ sign(θ)`, which drives weights to exactly small.
+    """L1 (lasso) penalty `λ Σ|θ|`: `g <- g + λ sign(θ)`, which drives small weights to 0.
 
     Args:
       strength: λ >= 0, in loss per unit of parameter, or a schedule.

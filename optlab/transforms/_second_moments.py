@@ -69,9 +69,11 @@ def _factored(v, g, first, decay, offset):  # rows and columns of `_square`
         return _square(v, g, first, decay, offset)
     d, rest = decay
     s = numerics.squared_magnitude(g) + offset
-    return Factored(
-        d * v.rows + rest * jnp.mean(s, axis=-1), d * v.columns + rest * jnp.mean(s, axis=-2)
-    )
+    return Factored(d * v.rows + rest * _mean(s, axis=-1), d * v.columns + rest * _mean(s, axis=-2))
+
+
+def _mean(x, axis):  # divided before it is summed: sums of many squares would overflow
+    return jnp.sum(x / max(x.shape[axis], 1), axis=axis)
 
 
 RULES = {
@@ -104,7 +106,7 @@ def dense(v: Any) -> jax.Array:
     """The statistic in the parameter's shape: rows · columns / mean(rows) where factored."""
     if not isinstance(v, Factored):
         return v
-    rows = numerics.safe_divide(v.rows, jnp.mean(v.rows, axis=-1, keepdims=True))
+    rows = numerics.safe_divide(v.rows, _mean(v.rows, axis=-1)[..., None])
     return rows[..., :, None] * v.columns[..., None, :]
 
 

@@ -14,7 +14,6 @@ from optlab.core import (
     Link,
     Transformation,
     checks,
-    data,
     hyperparameter,
     numerics,
     require_arrays,
@@ -29,7 +28,7 @@ class ScaleByTrustRatio(Link):
 
     coefficient: Any = hyperparameter(checks.positive, default=1.0)
     weight_decay: Any = hyperparameter(checks.nonnegative, default=0.0)
-    eps: Any = data(checks.nonnegative, default=0.0)
+    eps: Any = hyperparameter(checks.nonnegative, default=0.0)
     where: Any = static(as_selector, default=everything)
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
@@ -59,7 +58,7 @@ def scale_by_trust_ratio(
       coefficient: κ > 0, or a schedule; 1 in LAMB, 0.001 in LARS.
       weight_decay: λ >= 0, or a schedule: LARS's decay, whose norm counts apart from the
         gradient's. LAMB puts `add_decayed_weights` before this link instead.
-      eps: ε >= 0, in update units.
+      eps: ε >= 0, in update units, or a schedule.
       where: selector of the leaves to scale; others pass unchanged, without decay.
 
     Returns:
@@ -146,7 +145,7 @@ class ClipByRms(Link):
 
         def clip(u):
             ratio = _rms(u) / numerics.scalar(self.max_rms, numerics.real_dtype(u.dtype))
-            return u / jnp.maximum(ratio, 1)
+            return u / jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 1), jnp.nan)
 
         return jax.tree.map(clip, updates), state
 
