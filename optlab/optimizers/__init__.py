@@ -16,6 +16,7 @@ _lion       Lion: the sign of an interpolated momentum.
 _lamb       LAMB: AdamW with layer-wise steps.
 _lars       LARS: momentum with layer-wise steps.
 _adafactor  Adafactor: Adam's second moment in sublinear memory.
+_arguments  checks of arguments under the recipes' own names
 """
 
 from optlab.optimizers._adabelief import adabelief

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from optlab.core import Transformation, chain
+from optlab.core import Transformation, chain, checks
+from optlab.optimizers._arguments import check_decays, check_numbers
 from optlab.transforms import (
     accumulate_moments,
     correct_bias,
@@ -50,6 +51,8 @@ def adabelief(
       Zhuang et al., "AdaBelief optimizer: adapting stepsizes by the belief in observed gradients",
       2020, arXiv:2010.07468, algorithm 2.
     """
+    check_decays("adabelief", b1=b1, b2=b2)
+    check_numbers("adabelief", eps_root=(eps_root, checks.nonnegative))
     return chain(
         accumulate_moments(b1, b2, second="belief", offset=eps_root),
         correct_bias(),

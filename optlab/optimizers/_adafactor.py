@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from optlab.core import Record, Transformation, chain, checks, data
+from optlab.optimizers._arguments import check_flags, check_numbers
 from optlab.selectors import everything
 from optlab.transforms import (
     accumulate_average,
@@ -104,6 +105,15 @@ def adafactor(
       Shazeer, Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018,
       arXiv:1804.04235, algorithms 4 and 5.
     """
+    check_flags("adafactor", multiply_by_parameter_scale=multiply_by_parameter_scale)
+    check_numbers(
+        "adafactor",
+        decay_rate=(decay_rate, checks.positive),
+        clipping_threshold=(clipping_threshold, checks.optional(checks.positive)),
+        eps=(eps, checks.nonnegative),
+        min_dim_size_to_factor=(min_dim_size_to_factor, checks.positive_count),
+        momentum=(momentum, checks.optional(checks.decay_rate)),
+    )
     rate = RelativeStep() if learning_rate is None else learning_rate
     return chain(
         accumulate_moments(

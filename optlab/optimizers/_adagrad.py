@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from optlab.core import Transformation, chain
+from optlab.core import Transformation, chain, checks
+from optlab.optimizers._arguments import check_numbers
 from optlab.transforms import accumulate_moments, divide_by_rms, scale_by_learning_rate
 
 
@@ -44,6 +45,9 @@ def adagrad(
       Duchi, Hazan, Singer, "Adaptive subgradient methods for online learning and stochastic
       optimization", JMLR 2011, figure 1.
     """
+    check_numbers(
+        "adagrad", initial_accumulator_value=(initial_accumulator_value, checks.nonnegative)
+    )
     return chain(
         accumulate_moments(b1=None, b2=None, second="sum", initial_value=initial_accumulator_value),
         divide_by_rms(eps, eps_root=eps_root),

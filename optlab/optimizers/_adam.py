@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from optlab.core import Transformation, chain
+from optlab.optimizers._arguments import check_decays
 from optlab.transforms import (
     accumulate_moments,
     correct_bias,
@@ -52,6 +53,7 @@ def adam(
     Source:
       Kingma, Ba, "Adam: a method for stochastic optimization", 2014, arXiv:1412.6980, algorithm 1.
     """
+    check_decays("adam", b1=b1, b2=b2)
     return chain(
         accumulate_moments(b1, b2),
         correct_bias(),

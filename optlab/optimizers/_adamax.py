@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from optlab.core import Transformation, chain
+from optlab.core import Transformation, chain, checks
+from optlab.optimizers._arguments import check_decays, check_numbers
 from optlab.transforms import (
     accumulate_moments,
     correct_bias,
@@ -39,6 +40,8 @@ def adamax(learning_rate: Any, b1: Any = 0.9, b2: Any = 0.999, eps: Any = 1e-8) 
     Source:
       Kingma, Ba, "Adam: a method for stochastic optimization", 2014, arXiv:1412.6980, algorithm 2.
     """
+    check_decays("adamax", b1=b1, b2=b2)
+    check_numbers("adamax", eps=(eps, checks.nonnegative))
     return chain(
         accumulate_moments(b1, b2, second="infinity", offset=eps),
         correct_bias(),

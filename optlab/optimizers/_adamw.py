@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from optlab.core import Transformation, chain
+from optlab.optimizers._arguments import check_decays
 from optlab.selectors import everything
 from optlab.transforms import (
     accumulate_moments,
@@ -61,6 +62,7 @@ def adamw(
       Loshchilov, Hutter, "Decoupled weight decay regularization", 2017, arXiv:1711.05101, algorithm
       2.
     """
+    check_decays("adamw", b1=b1, b2=b2)
     decay = add_decayed_weights(weight_decay, where, coupling)
     step = scale_by_learning_rate(learning_rate)
     # Independent decay is not multiplied by the learning rate: it stands behind it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from optlab.core import Transformation, chain, checks
+from optlab.optimizers._arguments import check_decays
 from optlab.transforms import (
     accumulate_moments,
     correct_bias,
@@ -50,6 +51,7 @@ def amsgrad(
       Reddi, Kale, Kumar, "On the convergence of Adam and beyond", ICLR 2018, arXiv:1904.09237,
       algorithm 2.
     """
+    check_decays("amsgrad", b1=b1, b2=b2)
     checks.one_of("pytorch", "optax")("amsgrad", "convention", convention)
     links = (keep_maximum(), correct_bias())
     return chain(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from optlab.core import Transformation, chain
+from optlab.optimizers._arguments import check_decays
 from optlab.selectors import everything
 from optlab.transforms import (
     accumulate_moments,
@@ -55,6 +56,7 @@ def lamb(
       You et al., "Large batch optimization for deep learning: training BERT in 76 minutes", 2019,
       arXiv:1904.00962, algorithm 2.
     """
+    check_decays("lamb", b1=b1, b2=b2)
     return chain(
         accumulate_moments(b1, b2),
         correct_bias(),

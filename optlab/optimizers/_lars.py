@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from optlab.core import Transformation, chain, checks
+from optlab.optimizers._arguments import check_decays, check_numbers
 from optlab.selectors import everything
 from optlab.transforms import (
     accumulate_momentum,
@@ -56,6 +57,8 @@ def lars(
       You, Gitman, Ginsburg, "Large batch training of convolutional networks", 2017,
       arXiv:1708.03888, algorithm 1.
     """
+    check_decays("lars", momentum=momentum)
+    check_numbers("lars", trust_coefficient=(trust_coefficient, checks.positive))
     checks.one_of("paper", "optax")("lars", "convention", convention)
     if convention == "paper":
         scaled = [

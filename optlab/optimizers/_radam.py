@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from optlab.core import Transformation, chain, checks
+from optlab.optimizers._arguments import check_decays
 from optlab.transforms import (
     accumulate_moments,
     divide_by_rectified_rms,
@@ -49,6 +50,7 @@ def radam(
       Liu et al., "On the variance of the adaptive learning rate and beyond", 2019,
       arXiv:1908.03265, algorithm 2.
     """
+    check_decays("radam", b1=b1, b2=b2)
     checks.one_of("pytorch", "optax", "paper")("radam", "convention", convention)
     divide = divide_by_rectified_rms(
         eps,

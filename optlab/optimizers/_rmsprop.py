@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from optlab.core import Transformation, chain
+from optlab.core import Transformation, chain, checks
+from optlab.optimizers._arguments import check_decays, check_flags, check_numbers
 from optlab.transforms import (
     accumulate_moments,
     accumulate_momentum,
@@ -46,6 +47,10 @@ def rmsprop(
     Raises:
       ValueError: for values out of range, or `nesterov` without momentum.
 
+    Special cases:
+      One gradient has no variance, so with both `centered` and `bias_correction` step 1 is
+      η g / (sqrt(eps_root) + eps): give an eps_root that is not tiny.
+
     Cost:
       4 bytes a parameter, and 4 more each for `centered` and `momentum`.
 
@@ -66,6 +71,13 @@ def rmsprop(
       Tieleman, Hinton, "Lecture 6.5: rmsprop", Coursera, 2012; Graves, 2013, arXiv:1308.0850,
       equations 38-41 (centred, with momentum).
     """
+    check_decays("rmsprop", decay=decay)
+    check_flags("rmsprop", centered=centered, nesterov=nesterov, bias_correction=bias_correction)
+    check_numbers(
+        "rmsprop",
+        initial_scale=(initial_scale, checks.nonnegative),
+        momentum=(momentum, checks.optional(checks.decay_rate)),
+    )
     if nesterov and momentum is None:
         raise ValueError("rmsprop: nesterov=True needs momentum, which is None. Pass momentum=0.9.")
     return chain(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from optlab.core import Transformation, chain
+from optlab.core import Transformation, chain, checks
+from optlab.optimizers._arguments import check_flags, check_numbers
 from optlab.selectors import everything
 from optlab.transforms import accumulate_momentum, add_l2, scale_by_learning_rate
 
@@ -49,7 +50,15 @@ def sgd(
       Robbins, Monro, "A stochastic approximation method", 1951; Polyak, 1964; Nesterov, 1983;
       Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
     """
-    if momentum is None and (nesterov or dampening != 0.0):
+    check_flags("sgd", nesterov=nesterov)
+    check_numbers(
+        "sgd",
+        momentum=(momentum, checks.optional(checks.decay_rate)),
+        dampening=(dampening, checks.probability),
+        l2=(l2, checks.optional(checks.nonnegative)),
+    )
+    dampened = not (checks.is_concrete(dampening) and dampening == 0)
+    if momentum is None and (nesterov or dampened):
         raise ValueError(
             f"sgd: nesterov={nesterov!r} and dampening={dampening!r} are options of momentum, but "
             "momentum is None. Pass momentum=0.9, or drop them."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from optlab.core import Transformation, chain
+from optlab.core import Transformation, chain, checks
+from optlab.optimizers._arguments import check_decays, check_numbers
 from optlab.transforms import (
     accumulate_moments,
     correct_bias,
@@ -48,6 +49,8 @@ def yogi(
       Zaheer, Reddi, Sachan, Kale, Kumar, "Adaptive methods for nonconvex optimization", NeurIPS
       2018, algorithm 2.
     """
+    check_decays("yogi", b1=b1, b2=b2)
+    check_numbers("yogi", initial_accumulator_value=(initial_accumulator_value, checks.nonnegative))
     return chain(
         accumulate_moments(b1, b2, second="yogi", initial_value=initial_accumulator_value),
         correct_bias(),

@@ -42,8 +42,10 @@ def root(node: Moments, eps: Any, eps_root: Any = 0.0) -> jax.Array:
     value, dtype = node.second.value, node.second.value.dtype
     if node.power == 2:
         value = value + numerics.scalar(eps_root, dtype)
-    # The floor, 1e-38 or less, makes 0 / 0 into 0 and the root's derivative at 0 finite.
-    value = lax.max(value, lax.full_like(value, jnp.finfo(dtype).tiny))
+    # The floor, 1e-19 or less after the root, makes 0 / 0 into 0 and the derivative at 0 finite. A
+    # lower one would underflow: XLA joins (m / weight) / floor into m / (weight * floor).
+    floor = jnp.finfo(dtype).tiny ** (1 if node.power == 2 else 0.5)
+    value = lax.max(value, lax.full_like(value, floor))
     return (lax.sqrt(value) if node.power == 2 else value) + numerics.scalar(eps, dtype)
 
 
