@@ -26,7 +26,7 @@ def scale(factor: Any) -> Transformation:
       factor: finite number of either sign, or a schedule of the number of updates done.
 
     Returns:
-      A `Transformation` without state, unless the factor is a schedule (12 bytes in all).
+      A `Transformation` without state, unless the factor is a schedule (8 bytes in all).
 
     Raises:
       ValueError: if the factor is not finite. TypeError: if it is no number.
