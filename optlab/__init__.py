@@ -1,6 +1,21 @@
-"""optlab: optimizers as data, on top of Optax."""
+"""optlab: optimizers as data, on top of Optax.
 
-from optlab import optimizers, transforms
+    import optlab as ol
+
+    tx = ol.chain(
+        ol.accumulate_moments(b1=0.9, b2=0.999),
+        ol.correct_bias(),
+        ol.divide_by_rms(eps=1e-8),
+        ol.scale_by_learning_rate(1e-3),
+    )
+
+core         what a transformation is: records, links, chains, moments
+initializers, schedules, selectors   where to start, how values change, which parameters
+transforms   links, one idea each
+optimizers   recipes: a chain each
+"""
+
+from optlab import core, initializers, optimizers, schedules, selectors, transforms
 from optlab.core import (
     Transformation,
     chain,
@@ -11,5 +26,132 @@ from optlab.core import (
     replace,
     to_dict,
 )
-from optlab.optimizers import *  # noqa: F403
-from optlab.transforms import *  # noqa: F403
+from optlab.optimizers import (
+    adabelief,
+    adadelta,
+    adafactor,
+    adagrad,
+    adam,
+    adamax,
+    adamw,
+    amsgrad,
+    lamb,
+    lars,
+    lion,
+    nadam,
+    radam,
+    rmsprop,
+    sgd,
+    yogi,
+)
+from optlab.selectors import (
+    biases,
+    embeddings,
+    everything,
+    heads,
+    kernels,
+    matrices,
+    norms,
+    path,
+)
+from optlab.transforms import (
+    accumulate_average,
+    accumulate_moments,
+    accumulate_momentum,
+    adaptive_clip,
+    add_decayed_weights,
+    add_gradient_noise,
+    add_l1,
+    add_l2,
+    centralize,
+    clip_by_global_norm,
+    clip_by_norm,
+    clip_by_rms,
+    clip_by_value,
+    correct_bias,
+    describe,
+    divide_by_rectified_rms,
+    divide_by_rms,
+    freeze,
+    interpolate_momentum,
+    keep_maximum,
+    look_ahead,
+    route,
+    scale,
+    scale_by_adadelta,
+    scale_by_learning_rate,
+    scale_by_parameter_rms,
+    scale_by_trust_ratio,
+    sign,
+    subtract_squared_mean,
+)
+
+__all__ = [
+    "Transformation",
+    "accumulate_average",
+    "accumulate_moments",
+    "accumulate_momentum",
+    "adabelief",
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "adaptive_clip",
+    "add_decayed_weights",
+    "add_gradient_noise",
+    "add_l1",
+    "add_l2",
+    "amsgrad",
+    "biases",
+    "centralize",
+    "chain",
+    "clip_by_global_norm",
+    "clip_by_norm",
+    "clip_by_rms",
+    "clip_by_value",
+    "core",
+    "correct_bias",
+    "describe",
+    "divide_by_rectified_rms",
+    "divide_by_rms",
+    "embeddings",
+    "everything",
+    "freeze",
+    "from_dict",
+    "heads",
+    "hyperparameters",
+    "initializers",
+    "interpolate_momentum",
+    "keep_maximum",
+    "kernels",
+    "lamb",
+    "lars",
+    "lion",
+    "look_ahead",
+    "matrices",
+    "nadam",
+    "named_chain",
+    "norms",
+    "optimizers",
+    "path",
+    "radam",
+    "read",
+    "replace",
+    "rmsprop",
+    "route",
+    "scale",
+    "scale_by_adadelta",
+    "scale_by_learning_rate",
+    "scale_by_parameter_rms",
+    "scale_by_trust_ratio",
+    "schedules",
+    "selectors",
+    "sgd",
+    "sign",
+    "subtract_squared_mean",
+    "to_dict",
+    "transforms",
+    "yogi",
+]

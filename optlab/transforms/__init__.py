@@ -12,7 +12,7 @@ _adadelta              the size of past steps in place of a learning rate
 _trust_ratio           steps relative to the parameters' size
 _decay, _penalties     decoupled decay; L1 and L2 in the gradient
 _gradient_noise, _centralize, _scale, _learning_rate
-_route                 other links for other groups of parameters
+_route, _freeze        other links for other groups of parameters
 _describe              the table of what happens to which parameter
 """
 
@@ -22,7 +22,9 @@ from optlab.transforms._adaptive_clip import adaptive_clip
 from optlab.transforms._centralize import centralize
 from optlab.transforms._clipping import clip_by_global_norm, clip_by_norm, clip_by_value
 from optlab.transforms._decay import add_decayed_weights
+from optlab.transforms._describe import describe
 from optlab.transforms._divide_by_rms import divide_by_rectified_rms, divide_by_rms
+from optlab.transforms._freeze import freeze
 from optlab.transforms._gradient_noise import add_gradient_noise
 from optlab.transforms._learning_rate import scale_by_learning_rate
 from optlab.transforms._moment_links import (
@@ -33,6 +35,7 @@ from optlab.transforms._moment_links import (
 )
 from optlab.transforms._momentum import accumulate_average, accumulate_momentum
 from optlab.transforms._penalties import add_l1, add_l2
+from optlab.transforms._route import route
 from optlab.transforms._scale import scale
 from optlab.transforms._sign import interpolate_momentum, sign
 from optlab.transforms._trust_ratio import (
@@ -57,11 +60,14 @@ __all__ = [
     "clip_by_rms",
     "clip_by_value",
     "correct_bias",
+    "describe",
     "divide_by_rectified_rms",
     "divide_by_rms",
+    "freeze",
     "interpolate_momentum",
     "keep_maximum",
     "look_ahead",
+    "route",
     "scale",
     "scale_by_adadelta",
     "scale_by_learning_rate",

@@ -1,0 +1,47 @@
+# Each target makes or updates .venv when it must: with uv if that is on PATH, else venv and pip.
+#
+#   make run        trains the digits network           make run ARGS="--compare sgd,adam,adamw"
+#   make test       runs the tests                      make test ARGS="tests/core -x"
+#   make test-all   runs the slow tests too
+#   make docs-tables  rewrites docs/parity.md
+#   make lint       checks style and types
+#   make clean      removes .venv and caches
+#
+# PYTHON=/path/to/python3 chooses the interpreter; without it, the first >= 3.11 that is found.
+
+ARGS ?=
+PYTHON ?=
+BIN := .venv/bin
+
+.DELETE_ON_ERROR:
+.PHONY: run test test-all docs-tables lint env env-test env-dev clean
+
+run: env
+	$(BIN)/python examples/digits_mlp.py $(ARGS)
+
+test: env-test
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: env-test
+	$(BIN)/python -m pytest -m "" $(ARGS)
+
+docs-tables: env-test
+	$(BIN)/python tests/parity/generate.py
+
+lint: env-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+env: .venv/examples.stamp
+env-test: .venv/test.stamp
+env-dev: .venv/dev.stamp
+
+# A stamp is older than pyproject.toml when what must be installed may have changed.
+.venv/%.stamp: pyproject.toml scripts/environment
+	@PYTHON="$(PYTHON)" scripts/environment $*
+	@touch $@
