@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from optlab.core import Record, Transformation, chain, checks, data
-from optlab.optimizers._arguments import check_flags, check_numbers
+from optlab.optimizers._arguments import check_flags, check_numbers, check_selector
 from optlab.selectors import everything
 from optlab.transforms import (
     accumulate_average,
@@ -98,7 +98,7 @@ def adafactor(
       >>> import jax.numpy as jnp, optlab as ol
       >>> params = {"kernel": jnp.ones((1024, 256)), "bias": jnp.ones(256)}
       >>> state = ol.adafactor().init(params)
-      >>> state[0].second["kernel"].rows.shape
+      >>> state[0].inner.second["kernel"].rows.shape
       (1024,)
 
     Source:
@@ -114,6 +114,7 @@ def adafactor(
         min_dim_size_to_factor=(min_dim_size_to_factor, checks.positive_count),
         momentum=(momentum, checks.optional(checks.decay_rate)),
     )
+    check_selector("adafactor", where, everything, weight_decay=weight_decay)
     rate = RelativeStep() if learning_rate is None else learning_rate
     return chain(
         accumulate_moments(

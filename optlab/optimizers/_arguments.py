@@ -27,3 +27,13 @@ def check_flags(recipe: str, **flags: Any) -> None:
     """Raises `TypeError` for what is neither True nor False."""
     for name, value in flags.items():
         checks.boolean(recipe, name, value)
+
+
+def check_selector(recipe: str, where: Any, everything: Any, **decay: Any) -> None:
+    """Raises `ValueError` for a selection of leaves that decay where nothing decays."""
+    ((name, value),) = decay.items()
+    if value is None and where is not everything:
+        raise ValueError(
+            f"{recipe}: where={where!r} selects the leaves of {name}, but {name} is None. Pass "
+            f"{name}, or drop where."
+        )

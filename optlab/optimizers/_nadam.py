@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from optlab.core import Transformation, chain, checks
-from optlab.optimizers._arguments import check_decays
+from optlab.optimizers._arguments import check_decays, check_numbers
 from optlab.transforms import (
     accumulate_moments,
     correct_bias,
@@ -52,6 +52,7 @@ def nadam(
       Dozat, "Incorporating Nesterov momentum into Adam", ICLR workshop 2016, algorithm 8.
     """
     check_decays("nadam", b1=b1, b2=b2)
+    check_numbers("nadam", momentum_decay=(momentum_decay, checks.nonnegative))
     checks.one_of("pytorch", "optax")("nadam", "convention", convention)
     return chain(
         accumulate_moments(b1, b2),

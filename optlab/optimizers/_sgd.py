@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from optlab.core import Transformation, chain, checks
-from optlab.optimizers._arguments import check_flags, check_numbers
+from optlab.optimizers._arguments import check_flags, check_numbers, check_selector
 from optlab.selectors import everything
 from optlab.transforms import accumulate_momentum, add_l2, scale_by_learning_rate
 
@@ -33,7 +33,8 @@ def sgd(
       A `Transformation`.
 
     Raises:
-      ValueError: for values out of range, or `nesterov` and `dampening` without momentum.
+      ValueError: for values out of range, `nesterov` or `dampening` without momentum, or `where`
+        without l2.
 
     Cost:
       No state; 4 bytes a parameter with momentum.
@@ -63,6 +64,7 @@ def sgd(
             f"sgd: nesterov={nesterov!r} and dampening={dampening!r} are options of momentum, but "
             "momentum is None. Pass momentum=0.9, or drop them."
         )
+    check_selector("sgd", where, everything, l2=l2)
     penalty = [] if l2 is None else [add_l2(l2, where)]
     momentum_links = (
         []
