@@ -13,9 +13,10 @@ core         what a transformation is: records, links, chains, moments
 initializers, schedules, selectors   where to start, how values change, which parameters
 transforms   links, one idea each
 optimizers   recipes: a chain each
+testing      the contract, for your own transformations too
 """
 
-from optlab import core, initializers, optimizers, schedules, selectors, transforms
+from optlab import core, initializers, optimizers, schedules, selectors, testing, transforms
 from optlab.core import (
     Transformation,
     chain,
@@ -151,6 +152,7 @@ __all__ = [
     "sgd",
     "sign",
     "subtract_squared_mean",
+    "testing",
     "to_dict",
     "transforms",
     "yogi",

@@ -1,0 +1,78 @@
+"""Clauses on storage: a state written and read goes on to the bit."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from optlab.core import Transformation, from_dict, to_dict
+from optlab.testing import _compare as compare
+from optlab.testing._clauses import Broken, NotApplicable
+from optlab.testing._clauses import transformation_clauses as catalogue
+from optlab.testing._clauses_structure import _module
+from optlab.testing._subject import Subject
+
+
+def _npz(state: Any) -> Any:
+    leaves, structure = jax.tree.flatten(state)
+    file = io.BytesIO()
+    np.savez(file, **{str(i): np.asarray(x) for i, x in enumerate(leaves)})
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as stored:
+        return jax.tree.unflatten(structure, [jax.numpy.asarray(stored[n]) for n in stored])
+
+
+def _msgpack(state: Any) -> Any:
+    serialization = _module("flax.serialization")
+    return serialization.from_bytes(state, serialization.to_bytes(state))
+
+
+def _orbax(state: Any) -> Any:
+    checkpoint = _module("orbax.checkpoint")
+    with tempfile.TemporaryDirectory() as folder, checkpoint.StandardCheckpointer() as writer:
+        writer.save(Path(folder) / "state", state)
+        writer.wait_until_finished()
+        return writer.restore(Path(folder) / "state", state)
+
+
+def _pickle(state: Any) -> Any:
+    return pickle.loads(pickle.dumps(state))
+
+
+FORMATS = {"npz": _npz, "msgpack": _msgpack, "orbax": _orbax, "pickle": _pickle}
+
+
+@catalogue.clause(over=FORMATS)
+def checkpoint(subject: Subject, through: Callable[[Any], Any]) -> None:
+    """A state that was written and read is the same, and the next step is, to the bit."""
+    tx, run = subject.tx(), subject.plain
+    if not jax.tree.leaves(run.states[2]):
+        raise NotApplicable("it has no state")
+    restored = through(run.states[2])
+    compare.identical("stored the state", restored, run.states[2], "the same state")
+    args = (run.gradients[2], restored, run.params[2])
+    compare.identical(
+        "took a step from it", subject.update(tx, *args)[0], run.updates[2], "the same step"
+    )
+
+
+@catalogue.clause("capability")
+def stored_as_json(subject: Subject) -> None:
+    """An optlab transformation round-trips through JSON, pickle and repr as an equal one."""
+    tx = subject.make_tx()
+    if not isinstance(tx, Transformation):
+        raise NotApplicable("it is not an optlab transformation")
+    for did, copy in {
+        "wrote and read JSON": from_dict(json.loads(json.dumps(to_dict(tx)))),
+        "pickled": pickle.loads(pickle.dumps(tx)),
+    }.items():
+        if copy != tx or hash(copy) != hash(tx) or repr(copy) != repr(tx):
+            raise Broken(did, repr(copy), repr(tx))

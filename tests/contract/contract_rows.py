@@ -1,0 +1,124 @@
+"""What is held to the contract: a row for every public transform and recipe.
+
+A row names the properties that its method claims and the clauses it may miss, each with a reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import optlab as ol
+
+REMEMBERS = "a NaN gradient stays in the running statistics until they are reset"
+NONE = "its parameters are never moved by it"
+
+LOCAL = ("leaf_local", "nan_stays_in_its_leaf")
+STILL = ("zero_gradient_gives_zero_update",)
+STEPS = ("linear_in_learning_rate",)
+METHOD = (*LOCAL, *STILL, *STEPS, "odd", "accumulation", "descends")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """`make()` gives the transformation; see `check_transformation` for the rest."""
+
+    make: Callable[[], Any]
+    claims: tuple[str, ...] = ()
+    allow: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def moments(**options: Any) -> ol.Transformation:
+    return ol.accumulate_moments(**options)
+
+
+STATEFUL = {"nan_recovery": REMEMBERS}
+LINK = (*LOCAL, *STILL, "odd", "accumulation")
+
+TRANSFORMS = {
+    "accumulate_average": Row(lambda: ol.accumulate_average(0.9), LINK, STATEFUL),
+    "accumulate_momentum": Row(lambda: ol.accumulate_momentum(0.9), LINK, STATEFUL),
+    "accumulate_moments": Row(
+        lambda: ol.chain(moments(), ol.divide_by_rms()), LINK, STATEFUL
+    ),
+    "adaptive_clip": Row(lambda: ol.adaptive_clip(0.1), LINK),
+    "add_decayed_weights": Row(lambda: ol.add_decayed_weights(0.1), (*LOCAL, "odd")),
+    "add_gradient_noise": Row(
+        lambda: ol.add_gradient_noise(0.1),
+        LOCAL,
+        {
+            "permutation_of_leaves": "noise belongs to a leaf's path",
+            "permutation_of_axes": "noise belongs to an entry's place",
+            "container": "noise belongs to a leaf's path",
+            "bfloat16_accuracy": "noise is drawn in the compute dtype, then rounded",
+        },
+    ),
+    "add_l1": Row(lambda: ol.add_l1(0.1), (*LOCAL, "odd")),
+    "add_l2": Row(lambda: ol.add_l2(0.1), (*LOCAL, "odd")),
+    "centralize": Row(ol.centralize, LINK),
+    "clip_by_global_norm": Row(lambda: ol.clip_by_global_norm(1.0), (*STILL, "odd", "accumulation")),
+    "clip_by_norm": Row(lambda: ol.clip_by_norm(1.0), LINK),
+    "clip_by_rms": Row(lambda: ol.clip_by_rms(1.0), LINK),
+    "clip_by_value": Row(lambda: ol.clip_by_value(1.0), LINK),
+    "correct_bias": Row(
+        lambda: ol.chain(moments(), ol.correct_bias(), ol.divide_by_rms()), LINK, STATEFUL
+    ),
+    "divide_by_rectified_rms": Row(
+        lambda: ol.chain(moments(), ol.divide_by_rectified_rms()), LINK, STATEFUL
+    ),
+    "divide_by_rms": Row(
+        lambda: ol.chain(moments(b1=None), ol.divide_by_rms(eps_root=1e-12)), LINK, STATEFUL
+    ),
+    "freeze": Row(ol.freeze, LOCAL),
+    "interpolate_momentum": Row(lambda: ol.interpolate_momentum(), LINK, STATEFUL),
+    "keep_maximum": Row(
+        lambda: ol.chain(moments(), ol.keep_maximum(), ol.divide_by_rms()), LINK, STATEFUL
+    ),
+    "look_ahead": Row(
+        lambda: ol.chain(moments(), ol.look_ahead(0.004), ol.divide_by_rms()), LINK, STATEFUL
+    ),
+    "route": Row(
+        lambda: ol.route({ol.path("matrix") | ol.path("**/nothing"): ol.sgd(0.1)}, default=ol.adam(1e-3)),
+        LOCAL,
+        STATEFUL,
+    ),
+    "scale": Row(lambda: ol.scale(3.0), LINK),
+    "scale_by_adadelta": Row(lambda: ol.scale_by_adadelta(), LINK, STATEFUL),
+    "scale_by_learning_rate": Row(lambda: ol.scale_by_learning_rate(0.1), METHOD),
+    "scale_by_parameter_rms": Row(lambda: ol.scale_by_parameter_rms(), LINK),
+    "scale_by_trust_ratio": Row(lambda: ol.scale_by_trust_ratio(), LINK),
+    "sign": Row(ol.sign, (*LINK, "scale_invariant")),
+    "subtract_squared_mean": Row(
+        lambda: ol.chain(moments(b2=0.9), ol.subtract_squared_mean(), ol.divide_by_rms(1e-2)),
+        LINK,
+        STATEFUL,
+    ),
+}
+
+ADAPTIVE = (*METHOD, "scale_invariant")
+
+RECIPES = {
+    "adabelief": Row(lambda: ol.adabelief(1e-2), METHOD, STATEFUL),
+    "adadelta": Row(lambda: ol.adadelta(1.0), METHOD, STATEFUL),
+    "adafactor": Row(lambda: ol.adafactor(1e-2), METHOD, STATEFUL),
+    "adagrad": Row(lambda: ol.adagrad(0.1), ADAPTIVE, STATEFUL),
+    "adam": Row(lambda: ol.adam(1e-2), ADAPTIVE, STATEFUL),
+    "adamax": Row(lambda: ol.adamax(1e-2), ADAPTIVE, STATEFUL),
+    "adamw": Row(
+        lambda: ol.adamw(1e-2), tuple(c for c in ADAPTIVE if c not in STILL), STATEFUL
+    ),
+    "amsgrad": Row(lambda: ol.amsgrad(1e-2), ADAPTIVE, STATEFUL),
+    "lamb": Row(lambda: ol.lamb(1e-2), METHOD, STATEFUL),
+    "lars": Row(lambda: ol.lars(1.0), METHOD, STATEFUL),
+    "lion": Row(
+        lambda: ol.lion(1e-2), tuple(c for c in ADAPTIVE if c not in STILL), STATEFUL
+    ),
+    "nadam": Row(lambda: ol.nadam(1e-2), ADAPTIVE, STATEFUL),
+    "radam": Row(lambda: ol.radam(1e-2), METHOD, STATEFUL),
+    "rmsprop": Row(lambda: ol.rmsprop(1e-2), ADAPTIVE, STATEFUL),
+    "sgd": Row(lambda: ol.sgd(1e-2, momentum=0.9), METHOD, STATEFUL),
+    "yogi": Row(lambda: ol.yogi(1e-2), METHOD, STATEFUL),
+}
+
+ROWS = TRANSFORMS | RECIPES
