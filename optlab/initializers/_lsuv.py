@@ -121,16 +121,16 @@ def _fit(measure: Measure, tolerance: float, max_iterations: int) -> jax.Array:
         else:
             raise ValueError(
                 f"lsuv: the output variance of {measure.names[layer]!r} is {variance:.4g} after "
-                f"{max_iterations} iterations. Large biases keep it from 1 (start them at zero); "
-                "or raise the tolerance."
+                f"{max_iterations} iterations. Large biases (start them at zero), or a kernel used "
+                "more than once, keep it from 1; leave it out, or raise the tolerance."
             )
     reached = measure.variances(scales)
     worst = int(np.argmax(np.abs(reached - 1)))
     if abs(reached[worst] - 1) > tolerance:
         raise ValueError(
             f"lsuv: the output variance of {measure.names[worst]!r} was 1 and became "
-            f"{reached[worst]:.4g} when later layers were scaled: a kernel feeds its own layer (it "
-            "is used twice, or in a loop). Leave that kernel out of what apply returns."
+            f"{reached[worst]:.4g} when other layers were scaled: they feed one another, so none "
+            "comes first. Leave one of them out of what apply returns."
         )
     return scales
 
