@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 LAST_COUNT = 2**31 - 1
 
@@ -99,10 +100,12 @@ def warm_up(count: Any, init_value: Any, peak_value: Any, warmup_steps: Any) -> 
 
 
 def geometric(value: Any, factor: Any, exponent: jax.Array) -> jax.Array:
-    """`value · factor**exponent` for exponent >= 0, neither NaN nor overflowing on the way.
+    """`value · factor**exponent` for exponent >= 0, which stops growing before it overflows.
 
     A factor given as a Python number has its logarithm taken in float64: as float32, 0.999 would be
     off by 3e-5 after 1,000 factors.
     """
     log = jnp.log(f32(factor)) if isinstance(factor, jax.Array) else f32(np.log(factor))
-    return f32(value) * jnp.exp(jnp.minimum(exponent * log, 88.0))  # exp(88.7) is the largest float
+    value = f32(value)
+    most = 88 - jnp.log(jnp.maximum(jnp.abs(lax.stop_gradient(value)), 1))  # exp(88.7) overflows
+    return value * jnp.exp(jnp.minimum(exponent * log, most))

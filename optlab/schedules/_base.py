@@ -53,7 +53,7 @@ class Schedule(Record):
     def _peak(self) -> jax.Array:
         zero, last = jnp.zeros((), jnp.int32), jnp.full((), LAST_COUNT, jnp.int32)
         counts = [zero, last, *(c for turn in self.turns(zero, last) for c in _around(turn))]
-        return functools.reduce(jnp.maximum, map(self._value, counts))
+        return jnp.max(self._value(jnp.stack(counts)))
 
     def turns(self, first: jax.Array, last: jax.Array) -> Iterable[Any]:
         """Counts between which the schedule is monotone; only those in [first, last] matter.

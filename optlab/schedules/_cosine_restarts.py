@@ -76,4 +76,4 @@ class cosine_restarts(Schedule):
         return [turn for count in restart for turn in (count - 1, count)]
 
     def horizon(self) -> float:
-        return self.period * sum(self.period_factor**n for n in range(4))
+        return self.period * sum(self.period_factor**n for n in range(4)) - 1

@@ -30,8 +30,8 @@ class exponential(Schedule):
         `init_value`. TypeError: for no number.
 
     Special cases:
-      Without `end_value` a growing schedule stops at 1.65e38 · init_value. With factor 1 it is
-      constant, whatever `end_value`.
+      Without `end_value` a growing schedule stops at about 1e38 instead of overflowing. With
+      factor 1 it is constant, whatever `end_value`.
 
     Differs from:
       `optax.exponential_decay` bounds from below wherever factor < 1, which is the wrong side for a

@@ -14,7 +14,7 @@ from optlab.schedules._arithmetic import LAST_COUNT
 from optlab.schedules._base import Schedule
 
 
-def counts_from(low: int) -> checks.Check:
+def counts_from(low: float) -> checks.Check:
     """Whole numbers from `low` to what an int32 count can reach."""
     inner = checks.Interval(low, np.inf, "[)", integer=True)
 

@@ -75,14 +75,14 @@ class one_cycle(Schedule):
         last = first / f32(self.final_div_factor)
         values = (first, peak, first, last) if self.three_phase else (first, peak, last)
         bounds = [whole(0), *self._bounds()]
-        value = None
+        value = last
         for i in reversed(range(len(bounds) - 1)):
             part = progress(count, bounds[i], bounds[i + 1])
             if self.anneal == "cos":
                 part = half_cosine(part)
-            phase = blend(values[i], values[i + 1], part)
-            is_past = before(bounds[i + 1], count)  # a boundary belongs to the phase it ends
-            value = phase if value is None else jnp.where(is_past, value, phase)
+            # A boundary belongs to the phase it ends.
+            is_past = before(bounds[i + 1], count)
+            value = jnp.where(is_past, value, blend(values[i], values[i + 1], part))
         return value
 
     def _bounds(self) -> list[Any]:

@@ -89,7 +89,7 @@ class piecewise(Schedule):
         return self.boundaries
 
     def horizon(self) -> float:
-        return 1.25 * max(self.boundaries, default=100)
+        return max(1.25 * max(self.boundaries, default=0), 100)
 
     def __repr__(self) -> str:
         pairs = zip(self.boundaries, self.factors, strict=True)

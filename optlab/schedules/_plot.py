@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import math
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,7 +76,7 @@ def _last_count(named: Mapping[str, Any]) -> int:
             )
         if not checks.is_concrete(*jax.tree.leaves(one)):
             raise ValueError(f"plot: {one!r} has traced fields; draw it outside of jit.")
-    return math.ceil(min(max(one.horizon() for one in named.values()), 2**31 - 1))
+    return round(min(max(one.horizon() for one in named.values()), 2**31 - 1))
 
 
 def _decorate(ax: Any, named: Mapping[str, Any], last: int) -> None:
@@ -87,14 +87,10 @@ def _decorate(ax: Any, named: Mapping[str, Any], last: int) -> None:
     ax.grid(True, alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
     if list(named) == [""]:
-        ax.set_title(_wrapped(repr(named[""])), fontsize=10)
+        lines = textwrap.wrap(repr(named[""]), width=100, max_lines=3, placeholder=" ...")
+        ax.set_title("\n".join(lines), fontsize=10, loc="left")
     else:
         ax.legend(frameon=False)
-
-
-def _wrapped(text: str, width: int = 96) -> str:
-    lines = [text[i : i + width] for i in range(0, len(text), width)]
-    return "\n".join(lines[:3] + ["..."] * (len(lines) > 3))
 
 
 def _pyplot() -> Any:
