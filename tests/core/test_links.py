@@ -84,6 +84,12 @@ def test_a_recorded_field_is_kept_though_it_is_constant():
     assert core.read(state) == {"rate": 0.25}
 
 
+def test_recorded_values_are_float32_whatever_was_given():
+    for value in (1, 0.25, jnp.int32(1), jnp.bfloat16(0.25), np.float64(0.25), lambda count: 1):
+        recorded = decay(value).init(jnp.zeros(2)).values["rate"]
+        assert (recorded.dtype, recorded.weak_type) == (jnp.float32, False)
+
+
 def test_the_count_saturates_instead_of_turning_negative():
     tx = scale(lambda count: count.astype(jnp.float32))
     state = tx.init(jnp.zeros(()))._replace(count=jnp.int32(np.iinfo(np.int32).max))

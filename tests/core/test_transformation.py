@@ -280,7 +280,8 @@ def test_params_and_state_can_be_donated_right_after_init():
         updates, state = tx.update(grads, state, params)
         return optax.apply_updates(params, updates), state
 
-    donating = jax.jit(step, donate_argnames=("params", "state"))
+    # keep_unused, since an argument that the step does not read would not be donated
+    donating = jax.jit(step, donate_argnames=("params", "state"), keep_unused=True)
     state = tx.init(params)
     params = jax.tree.map(jnp.copy, params)
     for _ in range(2):
