@@ -7,6 +7,17 @@
 
 The model that is best on the validation set is kept: its test accuracy is the last line printed,
 and --output gets it as `params.npz`, beside `metrics.json` and `curves.png`.
+
+Test accuracy with the defaults, seeds 0, 1, 2. A seed changes the split too, and one image is
+0.0037: these optimizers are equally good here. A run takes about 15 s of processor time.
+
+    adamw     0.9851 0.9777 0.9851        adadelta  0.9888 0.9814 0.9740
+    sgd       0.9926 0.9740 0.9777        rmsprop   0.9926 0.9777 0.9777
+    momentum  0.9851 0.9777 0.9665        adam      0.9888 0.9814 0.9814
+    nesterov  0.9851 0.9777 0.9777        lion      0.9814 0.9777 0.9740
+    adagrad   0.9851 0.9814 0.9814        lamb      0.9851 0.9777 0.9814
+
+adamw on seeds 0 to 9: mean 0.9822, least 0.9740.
 """
 
 from __future__ import annotations
