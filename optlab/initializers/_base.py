@@ -24,6 +24,16 @@ class Initializer(Record):
     A call draws in float32 (float64 or complex where the dtype asks for it) and casts once. It is
     compiled either way, so eager and jitted results agree bit for bit. The hyperparameters are the
     record's leaves: they may be traced, mapped and differentiated.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optlab as ol
+      >>> class signs(ol.initializers.Initializer, name="signs"):
+      ...     def sample(self, key, shape, dtype):
+      ...         return jax.random.rademacher(key, shape, dtype)
+      ...     def variance(self, shape):
+      ...         return 1.0
+      >>> jnp.abs(signs()(jax.random.key(0), (3,)))
+      Array([1., 1., 1.], dtype=float32)
     """
 
     random: ClassVar[bool] = True
@@ -86,13 +96,8 @@ class Initializer(Record):
             return None
         dtype = getattr(key, "dtype", None)
         typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-        if typed or (dtype == np.uint32 and key.ndim > 0):
-            if key.ndim == (0 if typed else 1):
-                return key
-            raise ValueError(
-                f"{self.record_name}: one key is needed, got an array of keys of shape "
-                f"{key.shape}. Map over them with jax.vmap."
-            )
+        if typed or dtype == np.uint32:  # JAX itself refuses whole arrays of keys
+            return key
         raise TypeError(
             f"{self.record_name}: the first argument must be a key, got {key!r} of type "
             f"{type(key).__name__}. Make one with jax.random.key(seed)."
@@ -130,6 +135,7 @@ def _compiled(out_sharding: Any, explicit: bool) -> Any:
 
     def typed(initializer: Initializer, key: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         draw = partial(_draw, shape=shape, dtype=dtype)
-        return jax.sharding.auto_axes(draw, out_sharding=out_sharding)(initializer, key)
+        placed: Any = jax.sharding.auto_axes(draw, out_sharding=out_sharding)
+        return placed(initializer, key)
 
     return jax.jit(typed, static_argnums=(2, 3))

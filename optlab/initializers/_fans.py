@@ -17,14 +17,27 @@ import numpy as np
 
 
 class Fans(NamedTuple):
-    """Attributes: fan_in, fan_out: receptive field times input and output channels."""
+    """Attributes: fan_in, fan_out: receptive field times input and output channels.
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.initializers.fans((784, 128)).fan_in
+      784
+    """
 
     fan_in: int
     fan_out: int
 
 
 class Axes(NamedTuple):
-    """Axes by role, counted from 0."""
+    """Axes by role, counted from 0; those with no role are the receptive field.
+
+    Example:
+      >>> import optlab as ol
+      >>> axes = ol.initializers.Axes(in_axis=(2,), out_axis=(3,))
+      >>> axes.receptive((3, 3, 16, 32))
+      (0, 1)
+    """
 
     in_axis: tuple[int, ...]
     out_axis: tuple[int, ...]

@@ -118,7 +118,7 @@ def _path_key(key: jax.Array, path: str) -> jax.Array:
 
 
 def _tell_axes(
-    initializer: Initializer, leaves: list[_paths.Leaf], i: int, stack: int | None
+    initializer: Any, leaves: list[_paths.Leaf], i: int, stack: int | None
 ) -> Initializer:
     """The initializer with the axes it leaves open filled in."""
     if isinstance(initializer, scaled):
@@ -167,7 +167,7 @@ def _check_bias(path: str, shape: Any, axes: _fans.Axes, leaves: list[_paths.Lea
 
 def _draw_like(initializer: Initializer, key: jax.Array, old: Any) -> jax.Array:
     """A draw with the shape, dtype and sharding of a leaf."""
-    if isinstance(old, jax.core.Tracer):
+    if isinstance(old, jax.Array) and not checks.is_concrete(old):  # a tracer
         sharding = jax.typeof(old).sharding
         if any(axis is not None for axis in sharding.spec):  # Explicit: part of the type
             return initializer(key, old.shape, old.dtype, sharding)

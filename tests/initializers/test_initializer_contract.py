@@ -223,6 +223,16 @@ def test_repr_reads_like_the_call():
 BAD_CALLS = [
     (lambda: initializers.normal()(KEY, (3,), jnp.int32), TypeError, "floating.*got int32"),
     (lambda: initializers.constant(1.0)(KEY, (3,), jnp.int8), TypeError, "floating.*got int8"),
+    (
+        lambda: initializers.scaled(initializers.uniform(), 2.0)(KEY, (3,), jnp.complex64),
+        TypeError,
+        "uniform: the dtype must be floating, got complex64",
+    ),
+    (
+        lambda: initializers.scaled(initializers.zeros, 2.0)(KEY, (3,), jnp.int32),
+        TypeError,
+        "scaled: the dtype must be floating",
+    ),
     (lambda: initializers.normal()(0, (3,)), TypeError, r"jax\.random\.key\(seed\)"),
     (lambda: initializers.normal()(None, (3,)), TypeError, "must be a key, got None"),
     (lambda: initializers.normal()(jnp.ones(2), (3,)), TypeError, "must be a key"),

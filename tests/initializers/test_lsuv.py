@@ -94,8 +94,7 @@ def test_each_layer_of_a_stack_is_scaled_alone():
 
         return {"stack": jax.lax.scan(layer, batch, params["stack"])[1]}
 
-    new = lsuv(KEY, apply, {"stack": jnp.ones((3, 8, 8))}, BATCH, stacked={"stack": 1},
-               initializer=initializers.orthogonal(in_axis=-2, out_axis=-1))  # fmt: skip
+    new = lsuv(KEY, apply, {"stack": jnp.ones((3, 8, 8))}, BATCH, stacked={"stack": 1})
     np.testing.assert_allclose(apply(new, BATCH)["stack"].var((1, 2)), 1, atol=0.01)
     norms = np.linalg.norm(new["stack"], axis=(1, 2))
     assert len(set(norms.round(3))) == 3
