@@ -184,7 +184,10 @@ def long_files(sources: Mapping[str, str]) -> Iterator[str]:
 
 
 def missing_maps(sources: Mapping[str, str]) -> Iterator[str]:
-    """Every file says what it is; every package opens with a map of its files."""
+    """Every file says what it is; every package opens with a map of its files.
+
+    A map may abbreviate: `_clauses_*`, or `_clauses_values, _usage` for `_clauses_usage`.
+    """
     for module, source in sources.items():
         text = ast.get_docstring(ast.parse(source))
         if not text:
@@ -193,7 +196,8 @@ def missing_maps(sources: Mapping[str, str]) -> Iterator[str]:
             files = [m.rpartition(".")[2] for m in sources if m.rpartition(".")[0] == module]
             words = text.replace(",", " ").replace("`", " ").split()
             for file in files:
-                if not any(fnmatch.fnmatchcase(file, word) for word in words):
+                patterns = [f"*{word}" for word in words if word.startswith("_") or word == file]
+                if not any(fnmatch.fnmatchcase(file, pattern) for pattern in patterns):
                     yield f"the map in {module} does not mention {file}"
 
 
