@@ -19,7 +19,7 @@ from optlab.selectors._named import (
     norms,
     path,
 )
-from optlab.selectors._selector import Selector
+from optlab.selectors._selector import Selector, is_selector
 from optlab.selectors._where import as_selector, map_where, mask_for
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "embeddings",
     "everything",
     "heads",
+    "is_selector",
     "kernels",
     "map_where",
     "mask_for",

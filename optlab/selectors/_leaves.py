@@ -43,6 +43,14 @@ class Leaf:
       cousins: plain names of the modules beside its module.
       depth: how many of its first parts lead to the top level, where the model's modules lie: those
         all parameters share.
+
+    Example:
+      >>> import jax, optlab as ol
+      >>> class Wide(ol.selectors.Selector):
+      ...     def matches(self, leaf: ol.selectors.Leaf) -> bool:
+      ...         return leaf.shape is not None and leaf.shape[-1:] >= (4096,)
+      >>> Wide().paths({"a": {"kernel": jax.ShapeDtypeStruct((8, 8192), "float32")}})
+      ('a/kernel',)
     """
 
     parts: tuple[str, ...]

@@ -67,7 +67,7 @@ def mask_entries(owner: str, mask: PyTree) -> list[tuple[Parts, bool]]:
 
 
 def _look_up(owner: str, answers: dict[Parts, bool], leaves: Sequence[Leaf]) -> list[bool]:
-    """Each leaf's answer: that of the longest path in `answers` which leads to it."""
+    """Each leaf's answer: that of the path in `answers` which leads to it."""
     chosen, used, missing = [], set(), []
     for leaf in leaves:
         prefixes = (leaf.parts[:n] for n in range(len(leaf.parts), -1, -1))

@@ -19,7 +19,15 @@ class Selector(Record):
     """A question asked of every parameter of a tree; combines with `&`, `|` and `~`.
 
     A record without numbers: it hashes, compares, pickles, stores as JSON and prints as the
-    expression that made it.
+    expression that made it. A selector of your own is a subclass with `matches` (see `Leaf`).
+
+    Example:
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> body = ol.kernels & ~(ol.heads | ol.path("frozen/**"))
+      >>> body
+      kernels & ~(heads | path("frozen/**"))
+      >>> body.mask({"Dense_0": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}})
+      {'Dense_0': {'bias': False, 'kernel': True}}
     """
 
     binding: ClassVar[int] = 3
@@ -99,7 +107,16 @@ class Selector(Record):
 
 
 def is_selector(owner: str, name: str, value: Any) -> Selector:
-    """The check of fields that hold selectors."""
+    """The check of fields that hold selectors; `as_selector` takes masks as well.
+
+    Raises:
+      TypeError: if it is none.
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.selectors.is_selector("decay", "where", ol.kernels)
+      kernels
+    """
     if not isinstance(value, Selector):
         raise TypeError(
             f"{owner}: {name} must be a selector such as kernels or path('head/**'), got {value!r} "

@@ -29,6 +29,11 @@ def as_selector(owner: str, name: str, value: Any) -> Selector:
 
     Raises:
       TypeError: for anything else.
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.selectors.as_selector("decay", "where", {"encoder": True, "head": False})
+      mask(1 of 2)
     """
     if isinstance(value, Selector):
         return value
@@ -62,6 +67,11 @@ def mask_for(where: Any, updates: PyTree, params: PyTree = None) -> PyTree:
 
     Raises:
       ValueError: if nothing is selected. TypeError: if `where` is no selector.
+
+    Example:
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> ol.selectors.mask_for(ol.biases, {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)})
+      {'bias': True, 'kernel': False}
     """
     selector = as_selector("mask_for", "where", where)
     return selector.mask(updates if params is None else params)
@@ -85,6 +95,12 @@ def map_where(
 
     Raises:
       ValueError: if nothing is selected. TypeError: if `where` is no selector.
+
+    Example:
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> updates = {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)}
+      >>> ol.selectors.map_where(ol.biases, lambda u: -u, updates)["bias"]
+      Array([-1.], dtype=float32)
     """
     mask = mask_for(where, updates, params)
     trees = rest if params is None else (params, *rest)

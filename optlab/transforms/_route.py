@@ -14,7 +14,7 @@ import jax
 import optax
 
 from optlab.core import LearningRate, Link, Transformation, as_link, data, is_moments, static, trees
-from optlab.selectors import Selector, as_selector, everything
+from optlab.selectors import Selector, as_selector, everything, is_selector
 
 PyTree = Any
 
@@ -38,6 +38,8 @@ class Route(Link):
                 f"route: {len(self.links)} links for {len(self.selectors)} selectors; "
                 "each group needs one of each."
             )
+        for selector in self.selectors:
+            is_selector(self.record_name, "selectors", selector)
 
     def children(self) -> dict[str, Any]:
         """The links by the names of their groups: the selector's expression, with `.` for `/`."""
@@ -62,29 +64,29 @@ class Route(Link):
           ValueError: for a selector that selects nothing, a parameter in two groups or in none.
         """
         masks = [selector.mask(params) for selector in self.selectors]
-        names = list(self.children())
-        structure = jax.tree.structure(everything.mask(params))
-        paths = everything.paths(params)
-        answers = list(zip(*map(jax.tree.leaves, masks), strict=True)) or [()] * len(paths)
-        owners = []
-        for path, belongs in zip(paths, answers, strict=True):
-            groups = [i for i, yes in enumerate(belongs) if yes]
-            if len(groups) > 1:
-                first, second = (self.selectors[i] for i in groups[:2])
-                raise ValueError(
-                    f"route: {path!r} belongs to {first!r} and to {second!r}; a parameter must "
-                    "have exactly one group. Take it out of one of them with `& ~`."
-                )
-            owners.append(groups[0] if groups else len(self.links))
-        lost = [path for path, i in zip(paths, owners, strict=True) if i == len(names)]
-        if lost:
+        rest = everything.mask(params)
+        groups = [
+            [i for i, chosen in enumerate(answers) if chosen] or [len(self.links)]
+            for _, *answers in zip(*map(jax.tree.leaves, [rest, *masks]), strict=True)
+        ]
+        if any(len(g) > 1 for g in groups):
+            place = next(i for i, g in enumerate(groups) if len(g) > 1)
+            first, second = (self.selectors[i] for i in groups[place][:2])
+            raise ValueError(
+                f"route: {everything.paths(params)[place]!r} belongs to {first!r} and to "
+                f"{second!r}; a parameter must have exactly one group. Take it out of one of them "
+                "with `& ~`."
+            )
+        if self.default is None and [len(self.links)] in groups:
+            paths = zip(everything.paths(params), groups, strict=True)
+            lost = [path for path, g in paths if g == [len(self.links)]]
             shown = ", ".join(map(repr, lost[:6]))
             more = f" and {len(lost) - 6} more" if len(lost) > 6 else ""
             raise ValueError(
                 f"route: no group has {shown}{more}. Add a selector for them, or default= with the "
                 "transformation of whatever is left (freeze() to leave it as it is)."
             )
-        return jax.tree.unflatten(structure, owners)
+        return jax.tree.unflatten(jax.tree.structure(rest), [g[0] for g in groups])
 
     def parts(self, params: PyTree) -> list[tuple[str, Link, PyTree]]:
         """Name, link and masked parameters of each group."""

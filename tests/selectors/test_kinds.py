@@ -140,6 +140,7 @@ NEAR_MISSES = {
     # arrays named like layers
     "gemma_einsum": ({"mlp": {"gating_einsum": (2, 4, 8)}}, "mlp/gating_einsum", "km"),
     "raw_projection": ({"attn": {"q_proj": (4, 4)}}, "attn/q_proj", "km"),
+    "raw_patch_embedding": ({"patch_embedding": (12, 8)}, "patch_embedding", "km"),
     "raw_vector": ({"x": {"linear": (4,)}}, "x/linear", ""),
     "unknown": ({"x": {"A_log": (4, 4)}}, "x/A_log", ""),
     # heads, and what only sounds like one
@@ -184,9 +185,27 @@ NEAR_MISSES = {
         "layer/output/kernel",
         "km",
     ),
+    "block_called_output": (
+        {"z": (1,), "output": {"Dense_0": {"kernel": (4, 4)}}},
+        "output/Dense_0/kernel",
+        "km",
+    ),
+    "head_with_projections": (
+        {"heads": [{"q_proj": {"w": (4, 2)}}], "z": (1,)},
+        "heads/0/q_proj/w",
+        "km",
+    ),
+    "head_with_einsums": (
+        {"heads": [{"kv_einsum": {"w": (4, 2)}}], "z": (1,)},
+        "heads/0/kv_einsum/w",
+        "km",
+    ),
     "output_alone": ({"out": {"kernel": (4, 9), "bias": (9,)}}, "out/bias", "bh"),
     # convolutions
     "conv_1d": ({"Conv_0": {"kernel": (3, 4, 8), "bias": (8,)}}, "Conv_0/kernel", "k"),
+    "attention_projection": ({"attn": {"proj": {"w": (3, 2, 4, 8)}}}, "attn/proj/w", "km"),
+    "haiku_stacked": ({"linear": {"w": (2, 3, 4, 8), "b": (2, 3, 8)}}, "linear/w", "km"),
+    "unnamed_conv": ({"stem": {"w": (3, 3, 4, 8), "b": (8,)}}, "stem/w", "k"),
     "haiku_conv": ({"conv1_d": {"w": (3, 4, 8)}}, "conv1_d/w", "k"),
     "stacked_dense_twice": (
         {"Dense_0": {"kernel": (2, 3, 4, 8), "bias": (2, 3, 8)}},

@@ -137,6 +137,8 @@ def test_moments_count_as_the_leaf_they_are_about():
         ("layers_[01]/**", {"layers_0/Dense_0/kernel", "layers_0/Dense_0/bias"}),
         ("Head/*", set()),
         ("head.kernel", set()),
+        ("head?kernel", set()),
+        ("head*kernel", set()),
         ("layers_0**", {"layers_0/Dense_0/kernel", "layers_0/Dense_0/bias"}),
     ],
 )

@@ -141,6 +141,11 @@ def test_replace_reaches_into_one_group():
     assert swapped.link.selectors == tx.link.selectors
 
 
+def test_replace_works_without_a_default():
+    tx = replace(route({kernels: scale(1.0), ~kernels: scale(2.0)}), {"kernels/factor": 3.0})
+    assert tx == route({kernels: scale(3.0), ~kernels: scale(2.0)})
+
+
 def test_groups_whose_names_meet_are_told_apart():
     tx = route({path("a/b"): scale(1.0), path("a.b"): scale(2.0)}, default=scale(3.0))
     assert hyperparameters(tx) == {
@@ -264,6 +269,14 @@ def test_moments_exist_only_for_the_groups_own_leaves():
     state = route({norms: adam(0.1)}, default=freeze()).init(PARAMS)
     sizes = [leaf.size for leaf in jax.tree.leaves(state.groups["norms"][0])]
     assert sum(sizes) == pytest.approx(2 * 6, abs=3)  # and a few scalars
+
+
+def test_a_schedule_counts_in_its_group():
+    tx = route({kernels: scale(lambda count: 1.0 + count)}, default=freeze())
+    state = tx.init(PARAMS)
+    for factor in (1.0, 2.0, 3.0):
+        updates, state = tx.update(PARAMS, state)
+        chex.assert_trees_all_close(updates["head"]["kernel"], factor * PARAMS["head"]["kernel"])
 
 
 def test_the_state_is_a_fixed_point_for_low_precision_parameters():
@@ -424,6 +437,19 @@ def test_extra_arguments_reach_every_group_split_where_they_look_like_parameters
     assert second["curvature"]["head"]["bias"] is PARAMS["head"]["bias"]
 
 
+def test_a_number_is_no_tree_of_parameters():
+    SEEN.clear()
+    tx = route({everything: scale(1.0)}, default=Transformation(_Seen()))
+    tx.update(jnp.ones(()), tx.init(jnp.ones(())), value=jnp.ones(()))
+    assert SEEN[0]["value"] == 1
+
+
+def test_frozen_moments_are_refused():
+    tx = chain(accumulate_moments(), route({kernels: freeze()}, default=correct_bias()))
+    with pytest.raises(TypeError, match="freeze takes plain updates, but got Moments"):
+        tx.update(PARAMS, tx.init(PARAMS))
+
+
 # Learning rates
 
 
@@ -469,6 +495,12 @@ def test_links_within_a_group_are_not_told_the_rates_of_the_others():
     tx = chain(route({kernels: scale_by_learning_rate(0.5)}, default=add_decayed_weights(0.1)))
     updates = decayed(tx)
     chex.assert_trees_all_close(updates["norm"]["scale"], 0.1 * PARAMS["norm"]["scale"])
+
+
+def test_links_within_a_group_are_told_the_rate_applied_before_the_route():
+    groups = route({kernels: scale_by_learning_rate(0.2)}, default=add_decayed_weights(0.1))
+    updates = decayed(chain(scale_by_learning_rate(0.5), groups))
+    chex.assert_trees_all_close(updates["norm"]["scale"], -0.05 * PARAMS["norm"]["scale"])
 
 
 def test_read_finds_what_groups_record():
