@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from transform_cases import CASES, address, jit_run, kernel, make, run, stack
+from transform_cases import CASES, address, jit_run, kernel, make, quick, run, stack
 
 from optlab import core, selectors, transforms
 
@@ -33,7 +33,7 @@ def swept():
     gradients, params = stack([kernel(1), kernel(2)]), kernel(0)
     rows = {name: variants(name) for name in CASES}
     batch = {name: jax.tree.map(lambda *x: jnp.array(x), *row) for name, row in rows.items()}
-    mapped, _ = jax.jit(jax.vmap(run, (0, None, None)))(batch, gradients, params)
+    mapped, _ = quick(jax.vmap(run, (0, None, None)))(batch, gradients, params)
     looped = [
         jit_run({k: r[i] for k, r in rows.items()}, gradients, params)[0] for i in range(WIDTH)
     ]
@@ -76,7 +76,7 @@ def slopes():
             each = totals(txs)
             return sum(each.values()), each
 
-        evaluate = jax.jit(jax.grad(total, has_aux=True))
+        evaluate = quick(jax.grad(total, has_aux=True))
         exact, _ = evaluate(txs)
         found = {}
         for i in range(WIDTH - 1):
@@ -107,7 +107,7 @@ def test_derivatives_by_hyperparameters_equal_central_differences(name, number, 
     np.testing.assert_allclose(slope, difference, rtol=1e-5, atol=1e-7)
 
 
-@jax.jit
+@quick
 @functools.partial(jax.grad, argnums=(0, 1))
 def double_gradients(gradients, params):
     each = {name: run({name: tx}, gradients[name], params[name])[0] for name, tx in TXS.items()}
@@ -136,7 +136,7 @@ def scheduled():
         values = {n: CASES[name].numbers[n][1] for n in names}
         changes = {address(tx, name, n): _constant(v) for n, v in values.items()}
         txs[name] = core.replace(tx, changes)
-    return jit_run(txs, gradients, params), jit_run(plain, gradients, params)[0]
+    return quick(run)(txs, gradients, params), jit_run(plain, gradients, params)[0]
 
 
 def _constant(value):

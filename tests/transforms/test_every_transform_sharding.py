@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from transform_cases import CASES, init, last, make, normal
+from transform_cases import CASES, init, last, make, normal, quick
 
 TXS = {name: make(name) for name in CASES}
 PARAMS, GRADIENTS = np.float32(normal(8, 6)), np.float32(normal(2, 8, 6, seed=1))
@@ -18,14 +18,14 @@ def run_on(mesh):
     params = jax.device_put(PARAMS, NamedSharding(mesh, PartitionSpec(*AXES)))
     gradients = jax.device_put(GRADIENTS, NamedSharding(mesh, PartitionSpec(None, *AXES)))
     with jax.set_mesh(mesh):
-        states = jax.jit(init)(TXS, params)
-        updates, _ = jax.jit(last)(TXS, states, gradients, params)
+        states = quick(init)(TXS, params)
+        updates, _ = quick(last)(TXS, states, gradients, params)
     return states, updates, params
 
 
 @pytest.fixture(scope="module")
 def single():
-    return jax.jit(lambda p, g: last(TXS, init(TXS, p), g, p))(PARAMS, GRADIENTS)[0]
+    return quick(lambda p, g: last(TXS, init(TXS, p), g, p))(PARAMS, GRADIENTS)[0]
 
 
 @pytest.fixture(scope="module", params=[AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
