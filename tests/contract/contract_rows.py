@@ -12,7 +12,9 @@ from typing import Any
 import optlab as ol
 
 REMEMBERS = "a NaN gradient stays in the running statistics until they are reset"
-NONE = "its parameters are never moved by it"
+CONTAINERS = [
+    name[len("container[") : -1] for name in ol.testing.clauses() if name.startswith("container[")
+]
 
 LOCAL = ("leaf_local", "nan_stays_in_its_leaf")
 STILL = ("zero_gradient_gives_zero_update",)
@@ -39,25 +41,30 @@ LINK = (*LOCAL, *STILL, "odd", "accumulation")
 TRANSFORMS = {
     "accumulate_average": Row(lambda: ol.accumulate_average(0.9), LINK, STATEFUL),
     "accumulate_momentum": Row(lambda: ol.accumulate_momentum(0.9), LINK, STATEFUL),
-    "accumulate_moments": Row(
-        lambda: ol.chain(moments(), ol.divide_by_rms()), LINK, STATEFUL
-    ),
+    "accumulate_moments": Row(lambda: ol.chain(moments(), ol.divide_by_rms()), LINK, STATEFUL),
     "adaptive_clip": Row(lambda: ol.adaptive_clip(0.1), LINK),
     "add_decayed_weights": Row(lambda: ol.add_decayed_weights(0.1), (*LOCAL, "odd")),
     "add_gradient_noise": Row(
         lambda: ol.add_gradient_noise(0.1),
         LOCAL,
         {
-            "permutation_of_leaves": "noise belongs to a leaf's path",
             "permutation_of_axes": "noise belongs to an entry's place",
-            "container": "noise belongs to a leaf's path",
-            "bfloat16_accuracy": "noise is drawn in the compute dtype, then rounded",
+            **dict.fromkeys(
+                [
+                    "permutation_of_leaves",
+                    "passes_through_frameworks",
+                    *(f"container[{kind}]" for kind in CONTAINERS if kind != "tuple"),
+                ],
+                "noise belongs to a leaf's path",
+            ),
         },
     ),
     "add_l1": Row(lambda: ol.add_l1(0.1), (*LOCAL, "odd")),
     "add_l2": Row(lambda: ol.add_l2(0.1), (*LOCAL, "odd")),
     "centralize": Row(ol.centralize, LINK),
-    "clip_by_global_norm": Row(lambda: ol.clip_by_global_norm(1.0), (*STILL, "odd", "accumulation")),
+    "clip_by_global_norm": Row(
+        lambda: ol.clip_by_global_norm(1.0), (*STILL, "odd", "accumulation")
+    ),
     "clip_by_norm": Row(lambda: ol.clip_by_norm(1.0), LINK),
     "clip_by_rms": Row(lambda: ol.clip_by_rms(1.0), LINK),
     "clip_by_value": Row(lambda: ol.clip_by_value(1.0), LINK),
@@ -79,7 +86,9 @@ TRANSFORMS = {
         lambda: ol.chain(moments(), ol.look_ahead(0.004), ol.divide_by_rms()), LINK, STATEFUL
     ),
     "route": Row(
-        lambda: ol.route({ol.path("matrix") | ol.path("**/nothing"): ol.sgd(0.1)}, default=ol.adam(1e-3)),
+        lambda: ol.route(
+            {ol.path("matrix") | ol.path("**/nothing"): ol.sgd(0.1)}, default=ol.adam(1e-3)
+        ),
         LOCAL,
         STATEFUL,
     ),
@@ -105,15 +114,11 @@ RECIPES = {
     "adagrad": Row(lambda: ol.adagrad(0.1), ADAPTIVE, STATEFUL),
     "adam": Row(lambda: ol.adam(1e-2), ADAPTIVE, STATEFUL),
     "adamax": Row(lambda: ol.adamax(1e-2), ADAPTIVE, STATEFUL),
-    "adamw": Row(
-        lambda: ol.adamw(1e-2), tuple(c for c in ADAPTIVE if c not in STILL), STATEFUL
-    ),
+    "adamw": Row(lambda: ol.adamw(1e-2), tuple(c for c in ADAPTIVE if c not in STILL), STATEFUL),
     "amsgrad": Row(lambda: ol.amsgrad(1e-2), ADAPTIVE, STATEFUL),
     "lamb": Row(lambda: ol.lamb(1e-2), METHOD, STATEFUL),
     "lars": Row(lambda: ol.lars(1.0), METHOD, STATEFUL),
-    "lion": Row(
-        lambda: ol.lion(1e-2), tuple(c for c in ADAPTIVE if c not in STILL), STATEFUL
-    ),
+    "lion": Row(lambda: ol.lion(1e-2), tuple(c for c in ADAPTIVE if c not in STILL), STATEFUL),
     "nadam": Row(lambda: ol.nadam(1e-2), ADAPTIVE, STATEFUL),
     "radam": Row(lambda: ol.radam(1e-2), METHOD, STATEFUL),
     "rmsprop": Row(lambda: ol.rmsprop(1e-2), ADAPTIVE, STATEFUL),
