@@ -72,7 +72,8 @@ def adaptive_clip(clipping: Any, *, eps: Any = 1e-3, where: Any = everything) ->
       A zero gradient stays zero. A unit with an infinite or NaN entry becomes NaN.
 
     Differs from:
-      `optax.adaptive_grad_clip` treats every leaf of rank > 1 the same and has no `where`.
+      `optax.adaptive_grad_clip` takes a unit's norm over the first axis alone where a leaf has
+      three (the inputs of an attention projection), and has no `where`.
 
     Example:
       >>> import jax.numpy as jnp, optlab as ol

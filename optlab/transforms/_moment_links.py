@@ -56,7 +56,7 @@ def correct_bias() -> Transformation:
 
     Place in a chain:
       Between `accumulate_moments` and `divide_by_rms`. Leaving it out makes the first steps of Adam
-      with b1=0.9, b2=0.999 about three times as long, fading over 1 / (1 - b2) steps.
+      with b1=0.9, b2=0.999 three to seven times as long, fading over 1 / (1 - b2) steps.
 
     Differs from:
       Optax and PyTorch compute `1 - b**t`; the weight is exact also for scheduled decays.

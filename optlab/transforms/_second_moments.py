@@ -47,7 +47,7 @@ def _square(v, g, first, decay, offset):  # v <- d v + (1 - d) (s + ε)
 
 
 def _sum(v, g, first, decay, offset):  # v <- v + s
-    return v + numerics.squared_magnitude(g) + offset
+    return jnp.minimum(v + numerics.squared_magnitude(g) + offset, jnp.finfo(v.dtype).max)
 
 
 def _infinity(v, g, first, decay, offset):  # v <- max(d v, |g| + ε)

@@ -145,7 +145,7 @@ def test_links_that_take_updates_say_that_a_division_is_missing():
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
 
 
-def test_bias_correction_left_out_lengthens_the_first_steps_about_three_times():
+def test_bias_correction_left_out_lengthens_the_first_steps_three_to_seven_times():
     """As the docstring of `correct_bias` says, for b1=0.9 and b2=0.999."""
     gradients = jnp.full((4000, 1), 0.3)
     without = core.chain(accumulate_moments(), divide_by_rms(0.0))

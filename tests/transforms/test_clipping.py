@@ -30,6 +30,12 @@ def test_clip_by_norm_looks_at_each_leaf_alone():
     np.testing.assert_array_equal(updates["b"], np.float32([0.3, 0.4]))
 
 
+@by_norm
+def test_just_outside_of_the_bound_is_clipped_too(factory):
+    np.testing.assert_allclose(once(factory(1.0), jnp.array([0.6, -0.81])), [
+        0.6 / np.hypot(0.6, 0.81), -0.81 / np.hypot(0.6, 0.81)], rtol=1e-6)  # fmt: skip
+
+
 def test_clip_by_norm_keeps_a_nan_and_an_infinity_in_their_leaves():
     leaves = {"nan": jnp.array([NAN, 1.0]), "inf": jnp.array([INF, 1.0]), "ok": jnp.array([3.0])}
     updates = once(clip_by_norm(1.0), leaves)

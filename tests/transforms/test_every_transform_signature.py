@@ -17,6 +17,27 @@ PAIRS = [
     (F32, F32), (BF16, BF16), (F16, F16), (BF16, F32), (F32, BF16), (F16, F32), (F32, F16),
     (C64, C64),
 ]  # fmt: skip
+AFTER_MOMENTS = {
+    "correct_bias",
+    "keep_maximum",
+    "subtract_squared_mean",
+    "look_ahead",
+    "divide_by_rms",
+    "divide_by_rectified_rms",
+}
+BYTES = {  # for a parameter, and in all: what the docstrings say under Cost; no row, no state
+    "clip_by_global_norm": (0, 4),
+    "accumulate_momentum": (4, 1),
+    "accumulate_average": (4, 0),
+    "accumulate_moments": (8, 8),
+    "keep_maximum": (4, 0),
+    "look_ahead": (0, 8),
+    "divide_by_rectified_rms": (0, 4),
+    "interpolate_momentum": (4, 0),
+    "scale_by_adadelta": (8, 0),
+    "add_gradient_noise": (0, 4),
+    "scale_by_learning_rate": (0, 8),
+}
 OWNED_ELSEWHERE = {"_route", "_describe", "_freeze"}
 
 every_case = pytest.mark.parametrize("name", CASES)
@@ -117,6 +138,17 @@ def test_state_shares_no_buffer_so_that_it_can_be_donated(name):
     leaves = [*jax.tree.leaves(make(name).init(params)), *jax.tree.leaves(params)]
     pointers = [leaf.unsafe_buffer_pointer() for leaf in leaves]
     assert len(set(pointers)) == len(pointers)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "[" not in name])
+def test_states_cost_what_the_docstrings_say(name):
+    def size(tx):
+        state = jax.eval_shape(tx.init, jax.ShapeDtypeStruct((128, 64), np.dtype(BF16)))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+    before = size(transforms.accumulate_moments()) if name in AFTER_MOMENTS else 0
+    each, fixed = BYTES.get(name, (0, 0))
+    assert size(make(name)) - before == each * 128 * 64 + fixed
 
 
 @every_case

@@ -108,6 +108,18 @@ def test_unfactored_leaves_follow_the_plain_rule():
     np.testing.assert_array_equal(value, plain)
 
 
+def test_a_sum_of_many_huge_squares_stays_finite():
+    """256 squares of 2**60 reach the end of float32."""
+    tx = accumulate_moments(None, None, second="sum")
+    huge = jnp.full((300, 1), 1e25)
+
+    def step(state, g):
+        return tx.update(g, state)[1], None
+
+    state, _ = jax.lax.scan(step, tx.init(huge[0]), huge)
+    assert float(state.second[0]) == np.finfo(np.float32).max
+
+
 @pytest.mark.parametrize("jit", [False, True])
 def test_a_wide_factored_matrix_survives_finite_spikes(jit):
     """Sums of 512 squares of 2**60 would overflow; means of them need not."""
