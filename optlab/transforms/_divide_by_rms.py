@@ -22,6 +22,7 @@ from optlab.core import (
     numerics,
     static,
 )
+from optlab.transforms._moment_links import require_squares
 
 
 class DivideByRms(Link):
@@ -102,6 +103,7 @@ class DivideByRectifiedRms(Link):
         count = numerics.increment(state.count)
 
         def divide(node: Moments) -> jax.Array:
+            require_squares(self.record_name, node)
             dtype = node.second.value.dtype
             rest = numerics.complement(node.second.decay, dtype)
             weight = numerics.scalar(node.second.weight, dtype)
@@ -161,7 +163,8 @@ def divide_by_rectified_rms(
       A `Transformation` that turns `Moments` into plain updates.
 
     Raises:
-      ValueError: for values out of range. TypeError: for no number, or plain updates.
+      ValueError: for values out of range, or moments by the rule `"infinity"`. TypeError: for no
+        number, or plain updates.
 
     Special cases:
       The first 5 steps with b2 = 0.999 are those of momentum SGD, whose length follows the

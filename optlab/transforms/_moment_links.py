@@ -131,11 +131,21 @@ def keep_maximum() -> Transformation:
     return Transformation(KeepMaximum())
 
 
+def require_squares(owner: str, node: Moments) -> None:
+    """Raises `ValueError` where the second moment is a magnitude instead of a square."""
+    if node.power != 2:
+        raise ValueError(
+            f"{owner} needs a second moment that is a mean square, but the one before it is a "
+            "magnitude (second='infinity'). Use another rule of accumulate_moments."
+        )
+
+
 class SubtractSquaredMean(Link):
     """No hyperparameters."""
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
         def center(node: Moments) -> Moments:
+            require_squares(self.record_name, node)
             variance = node.second.value - numerics.squared_magnitude(node.first.value)
             # Rounding can leave a variance slightly negative.
             second = replace(node.second, value=jnp.maximum(variance, 0))
@@ -149,6 +159,9 @@ def subtract_squared_mean() -> Transformation:
 
     Returns:
       A `Transformation` without state or hyperparameters.
+
+    Raises:
+      ValueError: for moments by the rule `"infinity"`, which are no squares.
 
     Special cases:
       A constant gradient has variance 0, so give the division behind it an eps that is not tiny.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from transform_cases import CASES, make, tree
+from transform_cases import CASES, kernel, make, stack, tree
 
 from optlab import core, transforms
 
@@ -104,6 +104,18 @@ def test_state_and_updates_keep_their_signature(name, dtypes):
 
 
 @every_case
+def test_a_step_can_be_skipped_by_cond_and_carried_by_scan(name):
+    """Both refuse, at trace time, a state whose signature changes; here for mixed dtypes."""
+    tx, params, gradients = make(name), kernel(0, BF16), stack([kernel(1), kernel(2)])
+
+    def step(state, g):
+        skipped = jnp.sum(g["kernel"]) > 0
+        return jax.lax.cond(skipped, lambda: state, lambda: tx.update(g, state, params)[1]), None
+
+    jax.eval_shape(lambda: jax.lax.scan(step, tx.init(params), gradients))
+
+
+@every_case
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_with_x64_arrays_keep_their_width(name, dtype):
     with jax.enable_x64(True):
@@ -181,6 +193,15 @@ def test_another_shape_is_an_error_with_path_and_both_shapes(name):
     if jax.tree.leaves(state) and not CASES[name].needs_params and _like(state, (4, 3)):
         with pytest.raises(ValueError, match=r"kernel.*\(3, 4\).*\(4, 3\)"):
             jax.eval_shape(tx.update, wrong, state)
+
+
+@every_case
+def test_a_missing_leaf_is_an_error_with_its_path(name):
+    tx, params = make(name), tree(0)
+    state = jax.eval_shape(tx.init, params)
+    fewer = {key: leaf for key, leaf in params.items() if key != "scale"}
+    with pytest.raises(ValueError, match=r"'scale': updates has missing, params has shape \(\)"):
+        jax.eval_shape(tx.update, fewer, state, params)
 
 
 def _like(state, shape):

@@ -8,7 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from transform_cases import CASES, jit_init, jit_last, jit_run, kernel, make, stack, tree
+from transform_cases import (
+    CASES,
+    jit_init,
+    jit_last,
+    jit_run,
+    kernel,
+    make,
+    quick,
+    run,
+    stack,
+    tree,
+)
 
 every_case = pytest.mark.parametrize("name", CASES)
 STEPS = 3
@@ -104,6 +115,21 @@ def test_the_count_saturates_instead_of_wrapping(name, at_the_last_count):
     assert finite(updates)
     counts = [x for x in jax.tree.leaves(states) if x.dtype == jnp.int32]
     assert all(int(x) == 2**31 - 1 for x in counts)
+
+
+@pytest.fixture(scope="module")
+def complex_results():
+    params, gradients = kernel(0, np.complex64), stack([kernel(i, np.complex64) for i in (1, 2)])
+    return [quick(run)(TXS, f * gradients["kernel"], params["kernel"]) for f in (0, 1)]
+
+
+@every_case
+def test_complex_leaves_give_finite_complex_updates(name, complex_results):
+    for updates, states in complex_results:
+        assert updates[name].dtype == jnp.complex64
+        assert finite((updates[name], states[name]))
+    if CASES[name].still:
+        assert not np.any(complex_results[0][0][name])
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from optlab.core import Estimate, Moments
 from optlab.transforms import (
     accumulate_moments,
     correct_bias,
+    divide_by_rectified_rms,
     divide_by_rms,
     keep_maximum,
     look_ahead,
@@ -162,6 +163,13 @@ def test_look_ahead_takes_b1_from_the_moments_also_when_scheduled():
         once(core.chain(t, divide_by_rms()), jnp.asarray(G[0], jnp.float32)) for t in (tx, same)
     )
     np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("link", [subtract_squared_mean, divide_by_rectified_rms])
+def test_links_that_need_mean_squares_refuse_the_infinity_norm(link):
+    tx = core.chain(accumulate_moments(second="infinity"), link())
+    with pytest.raises(ValueError, match=rf"{link.__name__} needs .* mean square.*'infinity'"):
+        once(tx, jnp.ones(3))
 
 
 @pytest.mark.parametrize(
