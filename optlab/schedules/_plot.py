@@ -61,7 +61,8 @@ def plot(
         ax = _pyplot().subplots(figsize=(8, 4.5), dpi=100, layout="constrained")[1]
     styles = zip(itertools.cycle(_COLORS), itertools.cycle(_DASHES), strict=False)
     for (name, one), (color, dashes) in zip(named.items(), styles, strict=False):
-        values = np.asarray(jax.vmap(one)(jnp.asarray(counts, jnp.int32)))
+        evaluate = one if isinstance(one, Schedule) else jax.vmap(one)
+        values = np.asarray(evaluate(jnp.asarray(counts, jnp.int32)))
         ax.plot(counts, values, dashes, color=color, linewidth=2, label=name or None)
     _decorate(ax, named, last)
     return ax

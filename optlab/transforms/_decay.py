@@ -67,15 +67,16 @@ class AddDecayedWeights(Link):
                     "pass it on)."
                 )
             return jnp.ones((), dtype)
-        value = numerics.scalar(rate.value(), dtype)
-        here = value if rate.applied else jnp.ones((), dtype)
+        # Asked for only where it is used: groups beside each other have no one learning rate.
+        here = numerics.scalar(rate.value(), dtype) if rate.applied else jnp.ones((), dtype)
         if self.coupling in ("lr", "cautious"):
             return here
         peak = self.peak_learning_rate
         peak = numerics.scalar(rate.peak(self.record_name) if peak is None else peak, dtype)
         if self.coupling == "schedule":  # lr / peak once multiplied by the learning rate
             return numerics.safe_divide(here, peak)
-        return numerics.safe_divide(here * value, peak)  # corrected: lr² / peak
+        # corrected: lr² / peak
+        return numerics.safe_divide(here * numerics.scalar(rate.value(), dtype), peak)
 
 
 def add_decayed_weights(

@@ -85,13 +85,7 @@ TRANSFORMS = {
     "look_ahead": Row(
         lambda: ol.chain(moments(), ol.look_ahead(0.004), ol.divide_by_rms()), LINK, STATEFUL
     ),
-    "route": Row(
-        lambda: ol.route(
-            {ol.path("matrix") | ol.path("**/nothing"): ol.sgd(0.1)}, default=ol.adam(1e-3)
-        ),
-        LOCAL,
-        STATEFUL,
-    ),
+    "route": Row(lambda: ol.route({ol.everything: ol.adam(1e-2)}), LINK, STATEFUL),
     "scale": Row(lambda: ol.scale(3.0), LINK),
     "scale_by_adadelta": Row(lambda: ol.scale_by_adadelta(), LINK, STATEFUL),
     "scale_by_learning_rate": Row(lambda: ol.scale_by_learning_rate(0.1), METHOD),

@@ -176,6 +176,8 @@ def test_every_optimizer_clips_records_and_steps(name):
     updates, state = jax.jit(tx.update)(gradient, tx.init(params), params)
     assert all(bool((leaf < 0).all()) for leaf in jax.tree.leaves(updates))
     recorded = ol.read(state)
+    (bound,) = (v for k, v in ol.hyperparameters(tx).items() if k.endswith("/max_norm"))
+    assert bound == 1.0
     assert recorded["norm"] == pytest.approx(10 * 8**0.5)
     assert recorded["learning_rate"] == pytest.approx(peak / 2)  # two updates of warm-up
 

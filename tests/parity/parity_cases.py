@@ -272,10 +272,14 @@ LARS = (
         ),
     ),
     case("lars(10.0, weight_decay=0.1, convention='optax')", optax="lars(10.0, weight_decay=0.1)"),
-    case("lars(1.0, 0.5, weight_decay=0.1, trust_coefficient=0.05, eps=0.1, nesterov=True)"),
     case(
-        "lars(decaying(0.1), 0.8, trust_coefficient=0.5, where=kernels, convention='optax')",
-        optax="lars(decaying(0.1), 0.0, kernel_mask, 0.5, 0.0, kernel_mask, 0.8)",
+        "lars(1.0, 0.5, weight_decay=0.1, trust_coefficient=0.05, eps=0.1, nesterov=True, "
+        "where=kernels)"
+    ),
+    case(
+        "lars(decaying(0.1), 0.8, trust_coefficient=0.5, eps=0.1, where=kernels, "
+        "convention='optax')",
+        optax="lars(decaying(0.1), 0.0, kernel_mask, 0.5, 0.1, kernel_mask, 0.8)",
     ),
 )
 
@@ -291,15 +295,15 @@ ADAFACTOR = (
         torch=Peer("Adafactor(lr=0.5)", "PyTorch's learning rate is at most 1 / sqrt(t)"),
     ),
     case(
-        "adafactor(0.02, min_dim_size_to_factor=2)",
+        "adafactor(0.02, min_dim_size_to_factor=3)",
         optax=Peer(
-            "adafactor(0.02, min_dim_size_to_factor=2)", FLOAT32_DECAY, agrees_in_float32=True
+            "adafactor(0.02, min_dim_size_to_factor=3)", FLOAT32_DECAY, agrees_in_float32=True
         ),
     ),
     case(
-        "adafactor(0.02, decay_rate=0.5, momentum=0.9, min_dim_size_to_factor=2, eps=1e-3)",
+        "adafactor(0.02, decay_rate=0.5, momentum=0.9, min_dim_size_to_factor=3, eps=1e-3)",
         optax=Peer(
-            "adafactor(0.02, 2, 0.5, momentum=0.9, dtype_momentum='float64', eps=1e-3)",
+            "adafactor(0.02, 3, 0.5, momentum=0.9, dtype_momentum='float64', eps=1e-3)",
             FLOAT32_DECAY,
         ),
     ),

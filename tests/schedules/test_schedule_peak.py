@@ -38,6 +38,8 @@ MORE = [
     scale(restarts, -2.0),
     scale(join([restarts, constant(0.5)], [33]), -1.0),
     scale(one_cycle(1.0, 37), -1.0),
+    one_cycle(1.0, 33),  # whose top lies between two counts, nearer to the later one
+    shift(join([constant(-1.0), restarts], [40]), 48),
     shift(warmup_cosine(0.3, 40, 20), 25),
     shift(wave, 25),
     shift(wave, -25),

@@ -105,6 +105,13 @@ def test_a_plain_function_may_use_python_control_flow_outside_of_jit():
     assert (scaled(4), scaled(5)) == (2.0, np.float32(0.2))
 
 
+def test_a_plain_function_never_sees_a_negative_count():
+    assert schedules.shift(lambda count: count, -5)(2) == 0.0
+    joined = schedules.join([schedules.constant(0.0), lambda count: 1 / (count + 1)], [5])
+    assert joined(4) == 0.0
+    assert joined(6) == 0.5
+
+
 def test_a_subclass_of_ones_own_is_a_schedule_like_the_others():
     class sawtooth(schedules.Schedule):
         period: int = core.data()

@@ -84,6 +84,7 @@ def test_counts_above_2_to_the_24_do_not_stall():
     assert evaluate(joined, odd + np.arange(-1, 5)).tolist() == [9.0, 0.0, 1.0, 2.0, 3.0, 4.0]
     shifted = evaluate(schedules.shift(joined, odd), np.arange(3))
     assert shifted.tolist() == [0.0, 1.0, 2.0]
+    assert schedules.shift(schedules.linear(1.0, 0.0, 10), odd)(cases.LAST) == 0.0
 
 
 @pytest.mark.parametrize(("period", "factor"), [(1000, 1), (10, 2), (3, 7), (1, 10), (1, 2)])
@@ -102,6 +103,17 @@ def test_restarts_come_at_the_exact_count_up_to_the_last(period, factor):
         assert np.all(before < 0.3)
 
 
+@pytest.mark.parametrize(("period", "factor"), [(1, 3), (3, 5), (10, 3), (100, 5), (100, 7)])
+def test_a_cycle_that_outlasts_32_bits_goes_on_to_the_last_count(period, factor):
+    start, length = 0, period
+    while start + length <= cases.LAST:
+        start, length = start + length, length * factor
+    counts = np.linspace(start, cases.LAST, 20).astype(np.int64)
+    values = evaluate(schedules.cosine_restarts(1.0, period, factor), counts)
+    wanted = (1 + np.cos(np.pi * (counts - start) / length)) / 2
+    np.testing.assert_allclose(values, wanted, 1e-4)
+
+
 def test_fractional_restarts_agree_with_exact_arithmetic():
     starts = [100 * (1.5**n - 1) / 0.5 for n in range(12)]
     values = evaluate(schedules.cosine_restarts(1.0, 100, 1.5), np.ceil(starts))
@@ -113,6 +125,12 @@ def test_restarts_with_a_factor_just_above_1_approach_those_with_1():
     one = evaluate(schedules.cosine_restarts(1.0, 10, 1.0), counts)
     above = evaluate(schedules.cosine_restarts(1.0, 10, 1.0 + 2e-7), counts)
     np.testing.assert_allclose(above, one, atol=1e-4)
+
+
+def test_a_factor_near_1_stays_accurate_over_thousands_of_updates():
+    schedule, counts = schedules.exponential(1.0, 0.999, 1), np.array([1000, 2000, 5000])
+    np.testing.assert_allclose(evaluate(schedule, counts), 0.999**counts, 2e-6)
+    np.testing.assert_allclose([schedule(int(c)) for c in counts], 0.999**counts, 2e-6)
 
 
 @pytest.mark.parametrize("value", [3.7, 0.0, -2e4])

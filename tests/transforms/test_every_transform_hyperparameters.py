@@ -13,6 +13,10 @@ from transform_cases import CASES, address, jit_run, kernel, make, quick, run, s
 
 from optlab import core, selectors, transforms
 
+# The contract's quick clauses stand for these by default.
+pytestmark = pytest.mark.slow
+
+
 every_case = pytest.mark.parametrize("name", CASES)
 NUMBERS = [(name, n) for name, case in CASES.items() for n in case.numbers]
 every_number = pytest.mark.parametrize(("name", "number"), NUMBERS)

@@ -10,7 +10,11 @@ TXS = {name: make(name) for name in CASES}
 PARAMS, GRADIENTS = np.float32(normal(8, 6)), np.float32(normal(2, 8, 6, seed=1))
 AXES = ("x", "y")
 
-pytestmark = pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
+# Slow: by default the contract's quick clauses stand for these.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices"),
+]
 
 
 def run_on(mesh):

@@ -11,6 +11,10 @@ from transform_cases import CASES, kernel, make, stack, tree
 
 from optlab import core, transforms
 
+# The contract's quick clauses stand for these by default.
+pytestmark = pytest.mark.slow
+
+
 BF16 = jnp.bfloat16
 F32, F16, F64, C64 = np.float32, np.float16, np.float64, np.complex64
 PAIRS = [

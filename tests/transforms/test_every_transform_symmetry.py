@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 from transform_cases import CASES, jit_run, kernel, make, normal, stack
 
+# The contract's quick clauses stand for these by default.
+pytestmark = pytest.mark.slow
+
+
 TXS = {name: make(name) for name in CASES}
 GRADIENTS, PARAMS = stack([kernel(1), kernel(2)]), kernel(0)
 NOISY = "add_gradient_noise"  # drawn by path and position: it has none of these symmetries

@@ -21,6 +21,9 @@ from transform_cases import (
     tree,
 )
 
+# The contract's quick clauses stand for these by default.
+pytestmark = pytest.mark.slow
+
 every_case = pytest.mark.parametrize("name", CASES)
 STEPS = 3
 TXS = {name: make(name) for name in CASES}
