@@ -139,6 +139,16 @@ def test_adafactor_steps_are_relative_to_the_parameters():
     chex.assert_trees_all_close(steps_of[1], 100 * steps_of[0], rtol=1e-5)
 
 
+def test_adafactor_without_a_learning_rate_takes_the_papers():
+    """min(peak, 1 / sqrt(t)); a peak above 0.01 shows the second part within a few steps."""
+    tx, p = ol.replace(ol.adafactor(), {"peak_value": 0.6}), jnp.ones(2)
+    state, rates = tx.init(p), []
+    for _ in range(4):
+        _, state = tx.update(p, state, p)
+        rates.append(float(ol.read(state)["learning_rate"]))
+    np.testing.assert_allclose(rates, [0.6, 0.6, 3**-0.5, 0.5], rtol=1e-6)
+
+
 def test_adabelief_steps_grow_where_gradients_are_steady():
     trajectory = steps(ol.adabelief(0.1), [jnp.ones(1)] * 100, jnp.zeros(1))
     adam = steps(ol.adam(0.1), [jnp.ones(1)] * 100, jnp.zeros(1))

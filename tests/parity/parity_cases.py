@@ -317,8 +317,8 @@ ADAFACTOR = (
     case("adafactor(0.02, min_dim_size_to_factor=4)"),
     case("adafactor(decaying(0.05), clipping_threshold=None, multiply_by_parameter_scale=False)"),
     case(
-        "adafactor(decaying(0.1), clipping_threshold=0.5, min_scale=2.0, weight_decay=0.5, "
-        "where=kernels)"
+        "adafactor(decaying(0.1), clipping_threshold=0.5, min_scale=2.0, momentum=0.5, "
+        "weight_decay=0.5, where=kernels)"
     ),
 )
 
