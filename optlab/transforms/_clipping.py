@@ -73,7 +73,8 @@ def shrink(updates: Any, norm: numerics.ScaledNorm, max_norm: Any) -> Any:
     max_norm = numerics.scalar(max_norm, norm.root.dtype)
     inside = norm.value() <= max_norm  # not the other way round: a NaN is not inside
     coarse = jnp.where(inside, 1, 1 / norm.scale)
-    fine = jnp.where(inside, 1, max_norm / norm.root)
+    root = jnp.where(inside, 1, norm.root)  # derivatives at a zero gradient stay finite
+    fine = jnp.where(inside, 1, max_norm / root)
     infinite = jnp.isinf(norm.root)
 
     def apply(u):

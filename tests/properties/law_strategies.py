@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-law = settings(max_examples=60, deadline=None)
+law = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 decays = st.floats(0.0, 0.999)
 SHAPES = {"kernel": (3, 2), "bias": (3,), "scale": ()}
 

@@ -21,6 +21,7 @@ every_case = pytest.mark.parametrize("name", CASES)
 NUMBERS = [(name, n) for name, case in CASES.items() for n in case.numbers]
 every_number = pytest.mark.parametrize(("name", "number"), NUMBERS)
 TXS = {name: make(name) for name in CASES}
+F64 = np.float64
 WIDTH = 1 + max(len(case.numbers) for case in CASES.values())
 
 
@@ -64,51 +65,53 @@ def _place(name, number):
     return 1 + list(CASES[name].numbers).index(number)
 
 
+def total(txs, gradients, params):
+    """One number for all, and one for each: of two steps."""
+    updates, _ = run(txs, gradients, params)
+    each = {name: jnp.sum(jnp.sin(u["kernel"])) for name, u in updates.items()}
+    return sum(each.values()), each
+
+
+def moved(txs, i, sign):
+    """The i-th hyperparameter of every row a little larger or smaller; and the step."""
+    new, steps = {}, {}
+    for name, tx in txs.items():
+        numbers = list(CASES[name].numbers.items())
+        new[name], steps[name] = tx, 0.0
+        if i < len(numbers):
+            number, (_, value) = numbers[i]
+            steps[name] = 1e-6 * value
+            new[name] = core.replace(tx, {address(tx, name, number): value + sign * steps[name]})
+    return new, steps
+
+
 @pytest.fixture(scope="module")
 def slopes():
-    """By name and path: derivative, and central difference, in float64."""
+    """By name and hyperparameter, in float64: derivative, central difference, derivative at 0."""
+    txs, found = {name: make(name, which=1) for name in CASES}, {}
     with jax.enable_x64(True):
-        params = kernel(0, np.float64)
-        gradients = stack([kernel(1, np.float64), kernel(2, np.float64)])
-        txs = {name: make(name, which=1) for name in CASES}
-
-        def totals(txs):
-            updates, _ = run(txs, gradients, params)
-            return {k: jnp.sum(jnp.sin(u["kernel"])) for k, u in updates.items()}
-
-        def total(txs):
-            each = totals(txs)
-            return sum(each.values()), each
-
+        params, gradients = kernel(0, F64), stack([kernel(1, F64), kernel(2, F64)])
         evaluate = quick(jax.grad(total, has_aux=True))
-        exact, _ = evaluate(txs)
-        found = {}
+        exact, _ = evaluate(txs, gradients, params)
+        at_zero, _ = evaluate(txs, jax.tree.map(jnp.zeros_like, gradients), params)
         for i in range(WIDTH - 1):
-            moved, steps = {1: {}, -1: {}}, {}
-            for name, tx in txs.items():
-                names = list(CASES[name].numbers)
-                path = address(tx, name, names[i]) if i < len(names) else None
-                if path is not None:
-                    value = core.hyperparameters(tx)[path]
-                    steps[name] = path, 1e-6 * value
-                for sign in (1, -1):
-                    change = {} if path is None else {path: value + sign * steps[name][1]}
-                    moved[sign][name] = core.replace(tx, change)
-            up, down = evaluate(moved[1])[1], evaluate(moved[-1])[1]
-            for name, (path, h) in steps.items():
-                slope = core.hyperparameters(exact[name])[path]
-                found[name, list(CASES[name].numbers)[i]] = (
-                    float(slope),
-                    float(up[name] - down[name]) / (2 * h),
-                )
-        return found
+            (up, steps), (down, _) = moved(txs, i, 1), moved(txs, i, -1)
+            up, down = (evaluate(t, gradients, params)[1] for t in (up, down))
+            for name, case in CASES.items():
+                if i < len(case.numbers):
+                    number = list(case.numbers)[i]
+                    path = address(txs[name], name, number)
+                    slope, zero = (core.hyperparameters(g[name])[path] for g in (exact, at_zero))
+                    difference = (up[name] - down[name]) / (2 * steps[name])
+                    found[name, number] = float(slope), float(difference), float(zero)
+    return found
 
 
 @every_number
 def test_derivatives_by_hyperparameters_equal_central_differences(name, number, slopes):
-    slope, difference = slopes[name, number]
-    assert np.isfinite(slope)
+    slope, difference, at_zero_gradients = slopes[name, number]
     np.testing.assert_allclose(slope, difference, rtol=1e-5, atol=1e-7)
+    assert np.isfinite(at_zero_gradients)
 
 
 @quick
