@@ -1,4 +1,4 @@
-"""One optimizer step: optlab's chains beside Optax's, on a tree shaped like GPT-2 (124M parameters).
+"""One optimizer step: optlab's chains beside Optax's, on GPT-2's tree (124M parameters).
 
 Claim: the four-link sentence costs what Optax's fused transformation costs. Both run in this
 process, interleaved pair by pair, jitted, with parameters and state donated; ratios are medians of
@@ -143,7 +143,8 @@ def main() -> None:
     shapes = gpt2_shapes(options.layers, options.width, options.vocabulary, options.context)
     leaves = jax.tree.leaves(jax.eval_shape(lambda: filled(shapes, 0.0)))
     total = sum(leaf.size for leaf in leaves)
-    print(f"{total:,} parameters in {len(leaves)} leaves, {jax.devices()[0].platform}, jax {jax.__version__}, optax {optax.__version__}")
+    versions = f"jax {jax.__version__}, optax {optax.__version__}, {jax.default_backend()}"
+    print(f"{total:,} parameters in {len(leaves)} leaves; {versions}")
 
     ours = ol.adamw(1e-4, weight_decay=0.1)
     theirs = optax.adamw(1e-4, weight_decay=0.1)

@@ -21,6 +21,11 @@ class Schedule(Record):
 
     A subclass is one kind of schedule: its fields are `core.data` (numbers, which may be traced,
     mapped and differentiated) or `core.static` (flags), and `evaluate` is its formula.
+
+    Example:
+      >>> import optlab as ol
+      >>> isinstance(ol.schedules.constant(0.1), ol.schedules.Schedule)
+      True
     """
 
     def __call__(self, count: Any) -> jax.Array:

@@ -79,9 +79,8 @@ class Cycles(NamedTuple):
         excess, index = self._excess(), f32(index)
         steady = excess == 0
         safe = jnp.where(steady, 1, excess)
-        limit = index * (
-            1 + (index - 1) / 2 * excess
-        )  # the second term is there for the derivative
+        # The second term is there for the derivative.
+        limit = index * (1 + (index - 1) / 2 * excess)
         return jnp.where(steady, limit, jnp.expm1(index * jnp.log1p(safe)) / safe)
 
     def _is_whole(self) -> jax.Array:

@@ -8,8 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optlab.core import checks, data
-from optlab.core._records import show
+from optlab.core import checks, data, show
 from optlab.schedules._arithmetic import before, f32
 from optlab.schedules._base import Schedule
 from optlab.schedules._fields import each, maybe_zero_count, require_increasing

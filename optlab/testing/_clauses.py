@@ -18,14 +18,28 @@ Kind = Literal["law", "capability", "property"]
 
 
 class Broken(Exception):
-    """A promise was not kept: what was done, what came out, what was expected."""
+    """A promise was not kept: what was done, what came out, what was expected.
+
+    Example:
+      >>> import optlab as ol
+      >>> print(ol.testing.Broken("added 1 to 1", 3, "2"))
+      did: added 1 to 1
+      got: 3
+      expected: 2
+    """
 
     def __init__(self, did: str, got: Any, expected: str):
         super().__init__(f"did: {did}\ngot: {got}\nexpected: {expected}")
 
 
 class NotApplicable(Exception):
-    """The promise says nothing about this subject; the message says why."""
+    """The promise says nothing about this subject; the message says why.
+
+    Example:
+      >>> import optlab as ol
+      >>> print(ol.testing.NotApplicable("it has no state"))
+      it has no state
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +52,11 @@ class Clause:
         themselves to miss it; a property is checked only where it is claimed.
       promise: the first line of the checking function's docstring.
       check: `subject -> None`.
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.testing.clauses()["scan"].promise
+      'State carries through `lax.scan`, which gives what a loop gives.'
     """
 
     name: str

@@ -23,6 +23,12 @@ class Result:
       found: what was done and what came out, empty where it passed; the reason where allowed or not
         applicable.
       reproduce: three lines of Python that show the failure.
+
+    Example:
+      >>> import optlab as ol
+      >>> report = ol.testing.check_transformation(lambda: ol.sgd(0.1), only="empty_tree")
+      >>> report.results[0].status
+      'passed'
     """
 
     clause: str
@@ -40,6 +46,12 @@ class Report:
     Attributes:
       subject: what was checked.
       results: one `Result` a clause, in the order they ran.
+
+    Example:
+      >>> import optlab as ol
+      >>> print(ol.testing.check_transformation(ol.sign, only="counter_saturation"))
+      sign: 1 not applicable
+        counter_saturation  not applicable  it counts nothing
     """
 
     subject: str

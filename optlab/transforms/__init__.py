@@ -16,7 +16,7 @@ _route, _freeze        other links for other groups of parameters
 _describe              the table of what happens to which parameter
 """
 
-from optlab.transforms._accumulate_moments import MomentsState, accumulate_moments
+from optlab.transforms._accumulate_moments import accumulate_moments
 from optlab.transforms._adadelta import scale_by_adadelta
 from optlab.transforms._adaptive_clip import adaptive_clip
 from optlab.transforms._centralize import centralize
@@ -45,7 +45,6 @@ from optlab.transforms._trust_ratio import (
 )
 
 __all__ = [
-    "MomentsState",
     "accumulate_average",
     "accumulate_moments",
     "accumulate_momentum",

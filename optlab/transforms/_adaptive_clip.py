@@ -77,11 +77,11 @@ def adaptive_clip(clipping: Any, *, eps: Any = 1e-3, where: Any = everything) ->
 
     Example:
       >>> import jax.numpy as jnp, optlab as ol
-      >>> tx = ol.adaptive_clip(0.1)
+      >>> tx = ol.adaptive_clip(1.0)
       >>> params = jnp.array([[3.0], [4.0]])
-      >>> tx.update(jnp.array([[30.0], [40.0]]), tx.init(params), params)[0]
-      Array([[0.3],
-             [0.4]], dtype=float32)
+      >>> tx.update(jnp.array([[6.0], [8.0]]), tx.init(params), params)[0]
+      Array([[3.],
+             [4.]], dtype=float32)
 
     Source:
       Brock, De, Smith, Simonyan, "High-performance large-scale image recognition without

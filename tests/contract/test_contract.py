@@ -10,7 +10,7 @@ import pytest
 
 import optlab as ol
 
-NOT_TRANSFORMATIONS = {"describe", "MomentsState"}
+NOT_TRANSFORMATIONS = {"describe"}
 
 QUICK = (
     "bad_hyperparameters",
