@@ -89,7 +89,11 @@ TRANSFORMS = {
     "scale": Row(lambda: ol.scale(3.0), LINK),
     "scale_by_adadelta": Row(lambda: ol.scale_by_adadelta(), LINK, STATEFUL),
     "scale_by_learning_rate": Row(lambda: ol.scale_by_learning_rate(0.1), METHOD),
-    "scale_by_parameter_rms": Row(lambda: ol.scale_by_parameter_rms(), LINK),
+    "scale_by_parameter_rms": Row(
+        lambda: ol.scale_by_parameter_rms(),
+        LINK,
+        {"huge": "the second update is multiplied by what the first has made of the parameters"},
+    ),
     "scale_by_trust_ratio": Row(lambda: ol.scale_by_trust_ratio(), LINK),
     "sign": Row(ol.sign, (*LINK, "scale_invariant")),
     "subtract_squared_mean": Row(

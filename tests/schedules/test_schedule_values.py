@@ -65,6 +65,13 @@ def test_no_update_of_a_warm_up_is_wasted_and_the_peak_is_at_its_end(kind):
     np.testing.assert_allclose(np.diff(values), (0.4 - 0.05) / 8, 1e-5)
 
 
+@pytest.mark.parametrize("steps", [10, 100, 1000])
+def test_one_cycle_is_exactly_at_its_peak_where_that_is_a_whole_count(steps):
+    for three_phase in (False, True):
+        schedule = schedules.one_cycle(0.4, steps, anneal="linear", three_phase=three_phase)
+        assert schedule(3 * steps // 10 - 1) == np.float32(0.4)
+
+
 def test_counts_above_2_to_the_24_do_not_stall():
     n = 2**30
     near_end = np.arange(n - 5, n + 2)
