@@ -43,7 +43,7 @@ def exponential(count, init_value, factor, every, staircase=False, end_value=Non
     times = np.floor(count / every) if staircase else count / every
     with np.errstate(over="ignore"):
         value = init_value * np.minimum(factor**times, np.exp(88.0) / max(abs(init_value), 1))
-    if end_value is None:
+    if end_value is None or factor == 1:
         return value
     rising = init_value * (factor - 1) > 0
     return np.minimum(value, end_value) if rising else np.maximum(value, end_value)
@@ -146,6 +146,7 @@ CASES = [
     ("exponential", {"init_value": 1e-6, "factor": 1.1, "every": 1, "end_value": 10.0}),
     ("exponential", {"init_value": -1.0, "factor": 0.9, "every": 3, "end_value": -0.2}),
     ("exponential", {"init_value": 0.5, "factor": 2.0, "every": 1}),
+    ("exponential", {"init_value": 0.5, "factor": 1.0, "every": 3, "end_value": 2.0}),
     ("step", {"init_value": 0.5, "factor": 0.3, "every": 10}),
     ("step", {"init_value": -2.0, "factor": 1.5, "every": 30}),
     ("piecewise", {"init_value": 0.7, "factors": {10: 0.5, 30: -2.0, 31: 0.1}}),
