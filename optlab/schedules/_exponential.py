@@ -117,4 +117,4 @@ class step(Schedule):
 
 def _horizon(factor: Any, every: Any) -> float:
     """Until the value has changed by a factor of 100, and at least four factors."""
-    return every * max(4.0, math.log(100) / max(abs(math.log(factor)), 1e-6))
+    return every * (4 if factor == 1 else max(4.0, math.log(100) / abs(math.log(factor))))
