@@ -8,3 +8,9 @@ import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Compiled programs go with their folder: thousands of them exhaust a process's memory maps."""
+    if nextitem is None or nextitem.path.parent != item.path.parent:
+        jax.clear_caches()
