@@ -120,6 +120,15 @@ def test_a_decay_of_zero_is_no_decay_to_the_bit(coupling, after):
     )
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_cautious_decay_acts_where_the_update_is_zero(after):
+    """The paper's mask is u θ >= 0, not > 0."""
+    links = [add_decayed_weights(0.1, coupling="cautious"), scale_by_learning_rate(0.5)]
+    tx = core.chain(*links[:: -1 if after else 1])
+    updates = once(tx, jnp.array([0.0, 0.0, -1.0]), jnp.array([2.0, -2.0, 2.0]))
+    np.testing.assert_allclose(updates, [-0.1, 0.1, 0.5], rtol=1e-6)
+
+
 def test_a_scheduled_decay_follows_its_schedule():
     tx = core.chain(add_decayed_weights(schedules.linear(0.0, 0.4, 4)), scale_by_learning_rate(0.5))
     params = jnp.ones(())
