@@ -198,15 +198,29 @@ def test_explicit_axes_win_and_stacks_fill_in_the_rest():
 
 
 def test_scaled_initializers_are_told_the_axes_too():
-    params = {"attention": {"out": {"kernel": jnp.ones((4, 16, 64))}}}
+    params = {"attention": {"query": {"kernel": jnp.ones((64, 4, 16))}}}
     init = initializers.depth_scaled(lecun_normal(), layers=8)
-    new = reinitialize(KEY, params, {"**/out/kernel": init})["attention"]["out"]["kernel"]
+    new = reinitialize(KEY, params, {"**/query/kernel": init})["attention"]["query"]["kernel"]
     assert_variance(new, 1 / 64 / 16)
 
 
 def test_dtypes_are_kept():
     params = {"kernel": jnp.ones((6, 4), jnp.bfloat16)}
     assert reinitialize(KEY, params, {"*": he_normal()})["kernel"].dtype == jnp.bfloat16
+
+
+def test_two_stars_stand_for_any_number_of_parts_and_one_for_one():
+    params = {"b": jnp.ones(2), "x": {"b": jnp.ones(2), "y": {"b": jnp.ones(2)}}}
+
+    def changed(glob):
+        new = reinitialize(KEY, params, {glob: zeros})
+        return [not leaf.any() for leaf in jax.tree.leaves(new)]
+
+    assert changed("**/b") == changed("**") == [True, True, True]
+    assert changed("*/b") == [False, True, False]
+    assert changed("x/**") == [False, True, True]
+    assert changed("x/**/b") == [False, True, True]
+    assert changed("**/y/*") == [False, False, True]
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
