@@ -5,6 +5,7 @@ _checks         ranges and kinds of hyperparameters, and their error messages
 _link           rules, and the schedules of their hyperparameters
 _transformation the Optax face of a rule; precision on the way in and out
 _chain          links in order
+_wrapper        links around another link
 _moments        what travels between accumulating and dividing links
 _hyperparameters, _serialization, _reading   look at and change the above
 _numerics, _trees   norms, roots, dtypes; paths and mismatches
@@ -35,6 +36,7 @@ from optlab.core._reading import read
 from optlab.core._records import Record, data, registry, show, static
 from optlab.core._serialization import from_dict, to_dict
 from optlab.core._transformation import Foreign, Transformation, as_link
+from optlab.core._wrapper import Wrapper
 
 __all__ = [
     "Chain",
@@ -47,6 +49,7 @@ __all__ = [
     "Record",
     "ScheduledState",
     "Transformation",
+    "Wrapper",
     "as_link",
     "chain",
     "checks",

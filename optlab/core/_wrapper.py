@@ -1,0 +1,43 @@
+"""Wrappers: links around one other link, which stays visible to the chain and to its user."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optlab.core import _link, _records, _transformation
+
+
+class Wrapper(_link.Link):
+    """Base of links that run another one, `inner`, and keep its state as `inner` of their own.
+
+    `update` calls `self.inner.step(updates, state.inner, params, **extra)`, and `init`
+    `self.inner.start(params)`: the wrapped link's schedules then count its own updates. The wrapped
+    hyperparameters are found under `"inner/..."`, its learning rate by the links beside it.
+
+    Example:
+      >>> from typing import NamedTuple
+      >>> import jax, jax.numpy as jnp, optlab as ol
+      >>> from optlab import core
+      >>> class TwiceState(NamedTuple):
+      ...     inner: object
+      >>> class Twice(core.Wrapper):
+      ...     def init(self, params):
+      ...         return TwiceState(self.inner.start(params))
+      ...     def update(self, updates, state, params=None, **extra):
+      ...         updates, inner = self.inner.step(updates, state.inner, params, **extra)
+      ...         return jax.tree.map(lambda u: 2 * u, updates), TwiceState(inner)
+      >>> tx = core.Transformation(Twice(core.as_link(ol.scale_by_learning_rate(0.1))))
+      >>> tx.update(jnp.ones(1), tx.init(jnp.ones(1)))[0], ol.hyperparameters(tx)
+      (Array([-0.2], dtype=float32), {'inner/learning_rate': 0.1})
+    """
+
+    inner: _link.Link = _records.data()
+
+    def with_child(self, name: str, value: Any) -> Any:
+        if name == "inner":
+            value = _transformation.as_link(value)
+        return super().with_child(name, value)
+
+    def find_learning_rate(self, state: Any) -> _link.LearningRate | None:
+        own = state.inner if self._kept() else state
+        return self.inner.find_learning_rate(own.inner)
