@@ -13,16 +13,8 @@ from optlab.testing._clauses import Broken, NotApplicable
 from optlab.testing._clauses import transformation_clauses as catalogue
 from optlab.testing._subject import Subject, cast
 
-PAIRS = {
-    f"{p},{g}": (p, g)
-    for p, g in [
-        ("float32", "float32"),
-        ("float32", "bfloat16"),
-        ("bfloat16", "bfloat16"),
-        ("bfloat16", "float32"),
-        ("float16", "float16"),
-    ]
-}
+LOW = ("float32", "bfloat16", "float16")
+PAIRS = {f"{p},{g}": (p, g) for p in LOW for g in LOW}
 
 
 @catalogue.clause()

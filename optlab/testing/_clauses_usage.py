@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,22 @@ def masked(subject: Subject) -> None:
     compare.close("masked a leaf in", updates["in"], expected["in"], "as alone", rtol=1e-5)
 
 
+@catalogue.clause()
+def partition(subject: Subject) -> None:
+    """Under `optax.partition` a group's parameters move as they would alone."""
+    leaves = jax.tree.leaves(subject.params())
+    params = {"ours": leaves[0], "other": leaves[-1] + 1}
+    gradient = {"ours": leaves[0] * 0.3 + 0.1, "other": leaves[-1] * 0.2}
+    tx = optax.partition(
+        {"ours": subject.make_tx(), "other": optax.sgd(1.0)}, {"ours": "ours", "other": "other"}
+    )
+    updates, _ = subject.update(tx, gradient, tx.init(params), params)
+    compare.identical("left the other group to SGD", updates["other"], -gradient["other"], "-g")
+    alone, single = subject.tx(), {"ours": params["ours"]}
+    expected, _ = subject.update(alone, {"ours": gradient["ours"]}, alone.init(single), single)
+    compare.close("gave it a group", updates["ours"], expected["ours"], "as alone", rtol=1e-5)
+
+
 @catalogue.clause("property")
 def accumulation(subject: Subject) -> None:
     """`optax.MultiSteps(3)` of three equal gradients is one step."""
@@ -84,6 +101,10 @@ def _each_number(subject: Subject) -> dict[str, Callable[[Any], Any]]:
     if not subject.numbers:
         raise NotApplicable("it has no numeric hyperparameters")
     return subject.numbers
+
+
+def _made(make: Callable[[Any], Any], value: Any) -> Any:
+    return make(value)
 
 
 def _first_update(subject: Subject, tx: Any) -> Any:
@@ -116,6 +137,32 @@ def grad_hyperparameter(subject: Subject) -> None:
         )
         slope = jax.grad(total)(jnp.float32(subject.number(name)))
         compare.finite(f"differentiated by {name}", slope, "derivative")
+
+
+@catalogue.clause("capability")
+def slope_of_learning_rate(subject: Subject) -> None:
+    """The update's derivative by the learning rate is that of finite differences."""
+    name = subject.learning_rate()
+    make, value = subject.numbers[name], subject.number(name)
+
+    def total(rate):
+        return sum(jnp.sum(jnp.real(x)) for x in _first_update(subject, make(rate)))
+
+    slope = float(jax.grad(total)(jnp.float32(value)))
+    difference = float(total(1.05 * value) - total(0.95 * value)) / (0.1 * value)
+    if not abs(slope - difference) <= 0.02 * abs(difference) + 1e-3:
+        raise Broken(f"differentiated by {name}", slope, f"about {difference:g}")
+
+
+@catalogue.clause()
+def injected_hyperparameters(subject: Subject) -> None:
+    """`optax.inject_hyperparams` gives what the factory gives, for every numeric hyperparameter."""
+    run = subject.plain
+    for name, make in _each_number(subject).items():
+        factory = functools.partial(_made, make)
+        tx = optax.inject_hyperparams(factory)(value=subject.number(name))
+        updates, _ = subject.update(tx, run.gradients[0], tx.init(run.params[0]), run.params[0])
+        compare.close(f"injected {name}", updates, run.updates[0], "the same update", rtol=2e-3)
 
 
 @catalogue.clause("capability")

@@ -30,10 +30,14 @@ def _finite(did: str, run: Run) -> None:
     compare.finite(did, run.states[-1], "state")
 
 
-@catalogue.clause(over={"float32": np.float32, "float16": np.float16, "bfloat16": jnp.bfloat16})
-def zero_gradient(subject: Subject, dtype: Any) -> None:
+DTYPES = {d: d for d in ("float32", "float16", "bfloat16", "float64")}
+
+
+@catalogue.clause(over=DTYPES)
+def zero_gradient(subject: Subject, dtype: str) -> None:
     """Zero gradients from the first step on give finite updates and state."""
-    _finite("updated with zero gradients", _steady(subject, 0.0, dtype=dtype))
+    with jax.enable_x64(dtype == "float64"):
+        _finite("updated with zero gradients", _steady(subject, 0.0, dtype=dtype))
 
 
 @catalogue.clause("property")
@@ -154,9 +158,16 @@ def counter_saturation(subject: Subject) -> None:
 
 @catalogue.clause()
 def zero_params(subject: Subject) -> None:
-    """Zero parameters and normal gradients give finite updates."""
+    """Zero parameters get finite updates, and move where others do."""
     params = jax.tree.map(jnp.zeros_like, subject.params())
-    _finite("updated zero parameters", _steady(subject, 0.5, params=params))
+    run = _steady(subject, 0.5, params=params)
+    _finite("updated zero parameters", run)
+    usual = _steady(subject, 0.5)
+    for stuck, free in zip(
+        jax.tree.leaves(run.updates[-1]), jax.tree.leaves(usual.updates[-1]), strict=True
+    ):
+        if not np.any(np.asarray(stuck)) and np.any(np.asarray(free)):
+            raise Broken("updated zero parameters with gradients of 0.5", "no movement", "some")
 
 
 @catalogue.clause("capability")
