@@ -9,12 +9,17 @@ from __future__ import annotations
 import dataclasses
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
+
+import jax
+import numpy as np
 
 from optlab.core import checks
 from optlab.testing._report import Report, Result
 
 Kind = Literal["law", "capability", "property"]
+Names = tuple[str, ...]
 
 
 class Broken(Exception):
@@ -110,20 +115,30 @@ class Catalogue(dict[str, Clause]):
         reproduce: Callable[[str], str],
     ) -> Report:
         """Runs the chosen clauses on a subject; see `check_transformation` for the arguments."""
-        allowed = {}
-        for key, reason in (allow or {}).items():
-            if not isinstance(reason, str) or not reason:
-                raise ValueError(f"allow[{key!r}] needs a reason in words, got {reason!r}.")
-            allowed |= dict.fromkeys(self.expand(key), reason)
-        claimed = {name for claim in claims for name in self.expand(claim)}
-        if only is None:
-            names = [n for n, c in self.items() if c.kind != "property" or n in claimed]
-        else:
-            names = [
-                n for one in ([only] if isinstance(only, str) else only) for n in self.expand(one)
-            ]
+        allowed, names = self.allowed(allow), self.chosen(claims, only)
         results = [_judge(self[n], subject, allowed.get(n), reproduce) for n in names]
         return Report(described, tuple(results))
+
+    def chosen(self, claims: Iterable[str] = (), only: str | Iterable[str] | None = None) -> Names:
+        """The clauses to run: `only` those, else all but the properties that are not claimed."""
+        claimed = {name for claim in several(claims) for name in self.expand(claim)}
+        if only is None:
+            return tuple(n for n, c in self.items() if c.kind != "property" or n in claimed)
+        return tuple(dict.fromkeys(n for one in several(only) for n in self.expand(one)))
+
+    def allowed(self, allow: Mapping[str, str] | None) -> dict[str, str]:
+        """Reasons by clause, brackets filled in."""
+        reasons = {}
+        for key, reason in (allow or {}).items():
+            if not isinstance(reason, str) or not reason.strip():
+                raise ValueError(f"allow[{key!r}] needs a reason in words, got {reason!r}.")
+            reasons |= dict.fromkeys(self.expand(key), reason)
+        return reasons
+
+
+def several(names: str | Iterable[str]) -> Names:
+    """One name or several, as a tuple."""
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _with(function: Callable[..., None], value: Any) -> Callable[[Any], None]:
@@ -146,14 +161,29 @@ def _judge(
         found = str(error) if isinstance(error, Broken) else _told(error)
         return result("failed", found, reproduce(one.name))
     if reason is not None:
-        return result("failed", f"It may fail ({reason}), but passes: take the allowance away.", "")
+        head, bracket, _ = one.name.partition("[")
+        hint = f" ({head!r} allows all its brackets: name those that fail)" if bracket else ""
+        return result("failed", f"did: allowed it to fail: {reason}\ngot: it passes\n"
+                      f"expected: no allowance that is not needed{hint}")  # fmt: skip
     return result("passed")
 
 
+HERE = Path(__file__).parent
+LIBRARIES = tuple(Path(module.__file__).parent for module in (jax, np))
+NO_CLAUSES = ("_clauses.py", "_subject.py", "_compare.py")
+
+
 def _told(error: Exception) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    raised = f"raised {type(error).__name__}: {error}"
-    return f"{raised}\nin {last.name}, line {last.lineno}: {last.line}"
+    """As of `Broken`: the clause's line, the error with the line it came from, no error."""
+    did = origin = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        file = Path(frame.filename)
+        if file.parent == HERE:
+            if not did and file.name not in NO_CLAUSES:
+                did = frame.line
+        elif not any(library in file.parents for library in LIBRARIES):
+            origin = f"\n  from {file.name}, line {frame.lineno}, in {frame.name}: {frame.line}"
+    return f"did: {did}\ngot: {type(error).__name__}: {error}{origin}\nexpected: no error"
 
 
 transformation_clauses = Catalogue()

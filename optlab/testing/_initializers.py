@@ -157,11 +157,12 @@ def check_initializer(
       ['sample_variance']
     """
     subject = InitializerSubject(make_initializer, tuple(shape), mean, variance, random)
+    given = {"shape": subject.shape, "mean": mean, "variance": variance, "random": random}
     return catalogue.judge(
         subject,
         described(make_initializer),
         allow=allow,
         claims=(),
         only=only,
-        reproduce=lambda clause: reproduction("check_initializer", make_initializer, clause),
+        reproduce=lambda clause: reproduction("check_initializer", make_initializer, clause, given),
     )

@@ -90,7 +90,7 @@ class Report:
                 "",
                 f"{r.clause} ({r.kind}) failed: {r.promise}",
                 textwrap.indent(r.found, "  "),
-                "  Reproduce:",
-                textwrap.indent(r.reproduce, "    "),
             ]
+            if r.reproduce:
+                lines += ["  Reproduce:", textwrap.indent(r.reproduce, "    ")]
         return "\n".join(lines)

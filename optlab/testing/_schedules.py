@@ -191,11 +191,13 @@ def check_schedule(
             f"check_schedule: monotone must be 'increasing' or 'decreasing', got {monotone!r}."
         )
     subject = ScheduleSubject(make_schedule, steps, low, high, first, last, monotone, tuple(joins))
+    given = dataclasses.asdict(subject)
+    del given["make"]
     return catalogue.judge(
         subject,
         described(make_schedule),
         allow=allow,
         claims=(),
         only=only,
-        reproduce=lambda clause: reproduction("check_schedule", make_schedule, clause),
+        reproduce=lambda clause: reproduction("check_schedule", make_schedule, clause, given),
     )

@@ -16,6 +16,7 @@ from optlab.core import Transformation, hyperparameters, replace
 from optlab.testing._clauses import NotApplicable
 
 PyTree = Any
+EXTRA_ARGS = ("value", "loss", "grad", "value_fn")
 
 
 class Run(NamedTuple):
@@ -39,13 +40,19 @@ class Subject:
       make_tx: makes a fresh transformation; keywords with numeric defaults are its hyperparameters.
       params: tree of arrays to optimize, or None for a matrix, a vector and a scalar.
       needs: names of extra arguments that `update` demands: `value`, `grad`, `value_fn`, `loss`.
+      variant: wraps the update of every plain run, such as `jax.jit`; none by default.
     """
 
     def __init__(
-        self, make_tx: Callable[..., Any], params: PyTree = None, needs: Iterable[str] = ()
+        self,
+        make_tx: Callable[..., Any],
+        params: PyTree = None,
+        needs: Iterable[str] = (),
+        variant: Callable[..., Any] | None = None,
     ):
         self.make_tx = make_tx
         self.needs = tuple(needs)
+        self.variant = variant or (lambda update: update)
         self._params = _default_params() if params is None else params
 
     def tx(self, **values: Any) -> optax.GradientTransformationExtraArgs:
@@ -108,7 +115,7 @@ class Subject:
         """
         tx = self.tx() if tx is None else tx
         params = self.params(dtype) if params is None else params
-        step_fn = update or functools.partial(self.update, tx)
+        step_fn = update or self.variant(functools.partial(self.update, tx))
         record = Run([params], [], [], [tx.init(params)])
         for i in range(steps):
             g = (gradient or self.gradient)(params, i)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from optlab.core import checks
 from optlab.testing import (
     _clauses_compilation,  # noqa: F401  (importing them fills the catalogue)
     _clauses_signature,  # noqa: F401
@@ -14,9 +17,9 @@ from optlab.testing import (
     _clauses_usage,  # noqa: F401
     _clauses_values,  # noqa: F401
 )
-from optlab.testing._clauses import Clause, transformation_clauses
+from optlab.testing._clauses import Clause, several, transformation_clauses
 from optlab.testing._report import Report
-from optlab.testing._subject import Subject
+from optlab.testing._subject import EXTRA_ARGS, Subject
 
 
 def check_transformation(
@@ -27,6 +30,7 @@ def check_transformation(
     allow: Mapping[str, str] | None = None,
     claims: Iterable[str] = (),
     only: str | Iterable[str] | None = None,
+    variant: Callable[..., Any] | None = None,
 ) -> Report:
     """Holds a gradient transformation, optlab's, Optax's or your own, to the contract.
 
@@ -40,14 +44,16 @@ def check_transformation(
         brackets stands for all of its kind. An allowance that is not needed fails.
       claims: properties the method has beyond the laws, such as `"leaf_local"`; see `clauses`.
       only: run just this clause, or these.
+      variant: wraps `update` wherever a clause would call it eagerly for a few steps: `jax.jit`, or
+        `self.variant` in a test with chex's `all_variants`.
 
     Returns:
       A `Report`, false if a clause failed that was not allowed to. Clauses of kind `"capability"`
       count like laws: allow those that are beyond a method.
 
     Raises:
-      ValueError: if a name is no clause, or a reason is empty.
-      TypeError: if `make_tx` is no factory of gradient transformations.
+      ValueError: if a name is no clause or no extra argument, or a reason is empty.
+      TypeError: if `make_tx` is no factory of gradient transformations, or raises.
 
     Special cases:
       Sharding needs at least two devices (`--xla_force_host_platform_device_count=8`); containers
@@ -59,21 +65,52 @@ def check_transformation(
       >>> bool(report), report.counts()
       (True, {'passed': 1})
     """
-    subject = Subject(make_tx, params, needs)
-    tx = make_tx() if callable(make_tx) else None
-    if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
-        raise TypeError(
-            f"make_tx must make a gradient transformation, got {make_tx!r}. Pass a factory such as "
-            "lambda: optlab.adam(1e-3), not the transformation itself."
-        )
+    needs = several(needs)
+    for name in needs:
+        if name not in EXTRA_ARGS:
+            raise ValueError(
+                f"needs: no extra argument {name!r}; {checks.nearest(name, EXTRA_ARGS)}"
+            )
+    _require_factory(make_tx)
+    given = {"params": params, "needs": needs, "variant": variant}
     return transformation_clauses.judge(
-        subject,
+        Subject(make_tx, params, needs, variant),
         described(make_tx),
         allow=allow,
         claims=claims,
         only=only,
-        reproduce=lambda clause: reproduction("check_transformation", make_tx, clause),
+        reproduce=lambda clause: reproduction("check_transformation", make_tx, clause, given),
     )
+
+
+def _require_factory(make_tx: Any) -> None:
+    made = callable(make_tx) and (isinstance(make_tx, type) or not _is_transformation(make_tx))
+    if not made:
+        raise TypeError(
+            f"make_tx must be a factory of gradient transformations, got {_short(make_tx)}. Pass "
+            "a function without required arguments, such as lambda: optlab.adam(1e-3)."
+        )
+    try:
+        tx = make_tx()
+    except Exception as error:  # whatever it is, no clause can be run
+        raise TypeError(
+            f"make_tx could not be called without arguments: {described(make_tx)}() raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not _is_transformation(tx):
+        raise TypeError(
+            "make_tx must return a gradient transformation, an object with init and update; "
+            f"{described(make_tx)}() returned {_short(tx)}."
+        )
+
+
+def _is_transformation(value: Any) -> bool:
+    return callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def clauses() -> dict[str, Clause]:
@@ -93,13 +130,33 @@ def described(factory: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", repr(factory))
 
 
-def reproduction(checker: str, factory: Callable[..., Any], clause: str) -> str:
-    """Three lines that run one clause again."""
+def reproduction(
+    checker: str, factory: Callable[..., Any], clause: str, given: Mapping[str, Any]
+) -> str:
+    """Three lines that run one clause again; trees and functions given are named, not printed."""
     function = getattr(factory, "func", factory)
-    module, name = getattr(function, "__module__", "?"), described(factory)
+    name, importable = described(factory), function is factory
+    module = getattr(function, "__module__", "?")
+    if module == "__main__":
+        module = Path(getattr(sys.modules[module], "__file__", None) or module).stem
     source = (
         f"from {module} import {name} as make"
-        if name.isidentifier() and function is factory
-        else f"make = ...  # {name} in {module}"
+        if name.isidentifier() and importable
+        else f"make = ...  # {name} in {module}{_line(function)}"
     )
-    return f"import optlab as ol\n{source}\nprint(ol.testing.{checker}(make, only={clause!r}))"
+    options = "".join(_argument(*item) for item in given.items())
+    call = f"ol.testing.{checker}(make, {options}only={clause!r})"
+    return f"import optlab as ol\n{source}\nprint({call})"
+
+
+def _argument(key: str, value: Any) -> str:
+    if value is None or (isinstance(value, tuple) and not value):
+        return ""
+    return (
+        f"{key}={value!r}, " if isinstance(value, float | int | str | tuple) else f"{key}={key}, "
+    )
+
+
+def _line(function: Any) -> str:
+    code = getattr(function, "__code__", None)
+    return f", line {code.co_firstlineno}" if code else ""
