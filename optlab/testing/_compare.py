@@ -56,8 +56,8 @@ def close(
             at = tuple(int(i) for i in np.argwhere(~agree)[0]) if x.ndim else ()
             raise Broken(
                 did,
-                f"{x[at]!r} at {trees.path_text(path)!r}{list(at) if at else ''}",
-                f"{y[at]!r}: {promise}",
+                f"{x[at].item()!r} at {trees.path_text(path)!r}{list(at) if at else ''}",
+                f"{y[at].item()!r}: {promise}",
             )
 
 

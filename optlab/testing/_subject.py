@@ -72,7 +72,8 @@ class Subject:
             p = p.astype(np.float64 if p.dtype.kind != "c" else np.complex128)
             rng = np.random.default_rng([step, *map(ord, jax.tree_util.keystr(path))])
             target, noise = rng.normal(size=(2, *p.shape))
-            return jnp.asarray(p - 0.5 + 0.3 * noise + 0.1 * target, dtype or np.float32)
+            narrow = np.complex64 if p.dtype.kind == "c" else np.float32
+            return jnp.asarray(p - 0.5 + 0.3 * noise + 0.1 * target, dtype or narrow)
 
         return jax.tree_util.tree_map_with_path(slope, params)
 
@@ -197,7 +198,8 @@ def apply(params: PyTree, updates: PyTree) -> PyTree:
     """`optax.apply_updates`, also under strict promotion: the sum in the wider dtype, cast back."""
 
     def add(p, u):
-        wide = jnp.promote_types(p.dtype, u.dtype)
+        with jax.numpy_dtype_promotion("standard"):
+            wide = jnp.promote_types(p.dtype, u.dtype)
         return (p.astype(wide) + u.astype(wide)).astype(p.dtype)
 
     return jax.tree.map(add, params, updates)
