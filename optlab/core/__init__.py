@@ -7,7 +7,7 @@ _transformation the Optax face of a rule; precision on the way in and out
 _chain          links in order
 _wrapper        links around another link
 _moments        what travels between accumulating and dividing links
-_hyperparameters, _serialization, _reading   look at and change the above
+_hyperparameters, _serialization, _reading, _override   look at and change the above
 _numerics, _trees   norms, roots, dtypes; paths and mismatches
 """
 
@@ -32,6 +32,7 @@ from optlab.core._moments import (
     moment_nodes,
     require_arrays,
 )
+from optlab.core._override import override
 from optlab.core._reading import read
 from optlab.core._records import Record, data, registry, show, static
 from optlab.core._serialization import from_dict, to_dict
@@ -63,6 +64,7 @@ __all__ = [
     "moment_nodes",
     "named_chain",
     "numerics",
+    "override",
     "read",
     "registry",
     "replace",

@@ -61,13 +61,18 @@ def replace(tx: T, values: Mapping[str, Any]) -> T:
     """
     record = _record(tx)
     for name, value in values.items():
-        paths = [path for path, _, _ in _walk(record, "")]  # a schedule may have come or gone
-        record = _replace_at(record, resolve(name, paths).split("/"), value)
+        path = resolve(name, list(parts(record)))  # anew: a schedule may have come or gone
+        record = _replace_at(record, path.split("/"), value)
     return Transformation(record) if isinstance(tx, Transformation) else record  # type: ignore[return-value]
 
 
-def resolve(name: str, paths: list[str]) -> str:
-    """The one path that is `name`, or ends in it."""
+def parts(tx: Any) -> dict[str, Any]:
+    """Everything `replace` can address, by path: numbers, schedules, flags, links."""
+    return {path: value for path, value, _ in _walk(_record(tx), "")}
+
+
+def resolve(name: str, paths: list[str], hint: str = "") -> str:
+    """The one path that is `name`, or ends in it; the hint ends the message if there is none."""
     if name in paths:
         return name
     matches = [path for path in paths if path.endswith(f"/{name}")]
@@ -76,7 +81,8 @@ def resolve(name: str, paths: list[str]) -> str:
     if matches:
         raise KeyError(f"{name!r} is ambiguous: {', '.join(matches)}. Give one of these paths.")
     last_parts = {path.rsplit("/", 1)[-1] for path in paths}
-    raise KeyError(f"no hyperparameter {name!r}; {_checks.nearest(name, [*paths, *last_parts])}")
+    near = _checks.nearest(name, [*paths, *last_parts])
+    raise KeyError(f"no hyperparameter {name!r}; {near}{hint}")
 
 
 def _record(tx: Any) -> Any:

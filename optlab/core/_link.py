@@ -94,6 +94,8 @@ class ScheduledState(NamedTuple):
     Attributes:
       count: int32 scalar, the number of updates done.
       values: the float32 values used by the latest update (before any: those the first will use).
+      held: bool scalars, in the order of the sorted names: whether the value stays as it is from
+        now on, whatever the hyperparameter says; see `override`.
       inner: the link's own state.
 
     Example:
@@ -105,10 +107,20 @@ class ScheduledState(NamedTuple):
 
     count: jax.Array
     values: dict[str, jax.Array]
+    held: tuple[jax.Array, ...]
     inner: Any
 
     def recorded(self) -> dict[str, jax.Array]:
         return self.values
+
+    def effective(self, name: str, value: Any) -> jax.Array:
+        """The value the next update uses, given what the hyperparameter itself says."""
+        value = jnp.asarray(value)
+        return jnp.where(self.is_held(name), self.values[name].astype(value.dtype), value)
+
+    def is_held(self, name: str) -> jax.Array:
+        # Not by name: optax.tree.get would find the value's name twice.
+        return self.held[sorted(self.values).index(name)]
 
 
 class LearningRate(NamedTuple):
@@ -118,6 +130,7 @@ class LearningRate(NamedTuple):
       hyperparameter: the number or schedule held by the chain's `scale_by_learning_rate`.
       count: the number of updates done.
       applied: whether the updates have been multiplied by minus the learning rate already.
+      held: `(whether, value)` where the state may hold another value; see `override`.
 
     Example:
       >>> from optlab import core
@@ -128,11 +141,16 @@ class LearningRate(NamedTuple):
     hyperparameter: Any
     count: jax.Array
     applied: bool
+    held: tuple[jax.Array, jax.Array] | None = None
 
     def value(self) -> Any:
         """The learning rate of this update."""
         h = self.hyperparameter
-        return h(self.count) if callable(h) else h
+        value = h(self.count) if callable(h) else h
+        if self.held is None:
+            return value
+        value = jnp.asarray(value)
+        return jnp.where(self.held[0], self.held[1].astype(value.dtype), value)
 
     def peak(self, owner: str) -> Any:
         """The largest value the schedule takes."""
@@ -181,28 +199,53 @@ class Link(_records.Record):
         del state
         return None
 
+    # What a state is edited by (`migrate`).
+
+    def substates(self, state: Any) -> dict[str, tuple[Link, Any]]:
+        """The links inside this one by name, each with its part of the state."""
+        del state
+        return {}
+
+    def with_substates(self, state: Any, parts: dict[str, Any]) -> Any:
+        """The state with those parts replaced."""
+        del parts
+        return state
+
+    def meanings(self) -> dict[str, str]:
+        """What fields of the state hold, in words that other links share: `{"first": "mean"}`."""
+        return {}
+
+    def resumed(self, state: Any, count: jax.Array) -> Any:
+        """The state with scalars that follow from the count as they are after `count` updates."""
+        del count
+        return state
+
     def start(self, params: PyTree) -> Any:
         """`init`, with a count and the first values where the link has schedules."""
         self._require_scalars()
         inner = self.init(params)
-        if not self._kept():
-            return inner
-        count = jnp.zeros((), jnp.int32)
-        return ScheduledState(count, self._values(count)[1], inner)
+        return self.scheduled(inner, jnp.zeros((), jnp.int32)) if self.kept() else inner
+
+    def scheduled(self, inner: Any, count: jax.Array) -> ScheduledState:
+        """The link's own state with the count and the values its schedules have there."""
+        values = {name: self._value(name, count) for name in self.kept()}
+        held = tuple(jnp.zeros((), bool) for _ in values)
+        return ScheduledState(count, _recordable(values), held, inner)
 
     def step(self, updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
         """`update`, with every schedule replaced by its value at the current count."""
         self._require_scalars()
         self.require_state(state)
-        if not self._kept():
+        if not self.kept():
             return self.update(updates, state, params, **extra)
-        current, values = self._values(state.count)
+        current = {n: state.effective(n, self._value(n, state.count)) for n in self.kept()}
         updates, inner = self.with_values(**current).update(updates, state.inner, params, **extra)
-        return updates, ScheduledState(_numerics.increment(state.count), values, inner)
+        count = _numerics.increment(state.count)
+        return updates, ScheduledState(count, _recordable(current), state.held, inner)
 
     def require_state(self, state: Any) -> None:
         """Raises `ValueError` unless the state counts and keeps what this link counts and keeps."""
-        kept, found = set(self._kept()), None
+        kept, found = set(self.kept()), None
         if isinstance(state, ScheduledState):
             found = set(state.values)
             # A wrapper's state may be that of the link inside: only names of its own are its own.
@@ -227,16 +270,12 @@ class Link(_records.Record):
                     "transformation."
                 )
 
-    def _kept(self) -> tuple[str, ...]:
+    def kept(self) -> tuple[str, ...]:
+        """Names of the hyperparameters whose values the state keeps, in a `ScheduledState`."""
         scheduled = (
             f.name for f in _records.fields(self) if _is_schedule(f, getattr(self, f.name))
         )
         return tuple(dict.fromkeys([*self.recorded, *scheduled]))
-
-    def _values(self, count: jax.Array) -> tuple[dict[str, Any], dict[str, jax.Array]]:
-        current = {name: self._value(name, count) for name in self._kept()}
-        # Copies: donating the state must not delete an array that is the hyperparameter itself.
-        return current, {n: jnp.array(v, jnp.float32) for n, v in current.items()}
 
     def _value(self, name: str, count: jax.Array) -> Any:
         schedule = getattr(self, name)
@@ -251,6 +290,11 @@ class Link(_records.Record):
             f"turn a count into one number, but returned {_records.show(value)}. "
             "If it makes schedules, call it first."
         )
+
+
+def _recordable(values: dict[str, Any]) -> dict[str, jax.Array]:
+    # Copies: donating the state must not delete an array that is the hyperparameter itself.
+    return {name: jnp.array(value, jnp.float32) for name, value in values.items()}
 
 
 def _is_schedule(field: dataclasses.Field, value: Any) -> bool:

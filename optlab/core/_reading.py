@@ -35,13 +35,14 @@ def read(state: Any) -> dict[str, jax.Array]:
     }
 
 
-def _records(node: Any) -> bool:
+def is_recording(node: Any) -> bool:
+    """True for a state that keeps values for `read`; a wrapper's holds another one as `inner`."""
     return callable(getattr(node, "recorded", None))
 
 
 def _collect(tree: Any, prefix: str, found: dict[str, list[tuple[str, Any]]]) -> None:
-    for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_records):
-        if not _records(node):
+    for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_recording):
+        if not is_recording(node):
             continue
         place = "/".join(filter(None, (prefix, path_text(path))))
         for name, value in node.recorded().items():

@@ -38,6 +38,12 @@ class Wrapper(_link.Link):
             value = _transformation.as_link(value)
         return super().with_child(name, value)
 
+    def substates(self, state: Any) -> dict[str, tuple[_link.Link, Any]]:
+        return {"inner": (self.inner, state.inner)}
+
+    def with_substates(self, state: Any, parts: dict[str, Any]) -> Any:
+        return state._replace(**parts)
+
     def find_learning_rate(self, state: Any) -> _link.LearningRate | None:
-        own = state.inner if self._kept() else state
+        own = state.inner if self.kept() else state
         return self.inner.find_learning_rate(own.inner)

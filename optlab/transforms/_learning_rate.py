@@ -28,7 +28,8 @@ class ScaleByLearningRate(Link):
     recorded: ClassVar[tuple[str, ...]] = ("learning_rate",)
 
     def find_learning_rate(self, state: Any) -> LearningRate:
-        return LearningRate(self.learning_rate, state.count, applied=False)
+        held = (state.is_held("learning_rate"), state.values["learning_rate"])
+        return LearningRate(self.learning_rate, state.count, applied=False, held=held)
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
         require_arrays(self.record_name, updates)
@@ -54,7 +55,7 @@ def scale_by_learning_rate(learning_rate: Any) -> Transformation:
       0 gives zero updates. Non-finite updates pass through (0 times inf is NaN).
 
     Cost:
-      8 bytes of state in all.
+      9 bytes of state in all.
 
     Differs from:
       `optax.scale_by_learning_rate` has no `flip_sign`: use `scale` for a positive factor; a

@@ -29,7 +29,7 @@ def test_the_learning_rate_is_recorded_also_where_it_is_a_number():
     _, state = tx.update(g, state)
     assert core.read(state) == {"learning_rate": 0.5}
     assert int(state.count) == 1
-    assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) == 8
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) == 9
 
 
 def test_recorded_is_the_value_used_by_the_latest_update():
