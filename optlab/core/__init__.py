@@ -6,6 +6,7 @@ _link           rules, and the schedules of their hyperparameters
 _transformation the Optax face of a rule; precision on the way in and out
 _chain          links in order
 _wrapper        links around another link
+_followers      which parameter each leaf of a state follows
 _moments        what travels between accumulating and dividing links
 _hyperparameters, _serialization, _reading, _override   look at and change the above
 _numerics, _trees   norms, roots, dtypes; paths and mismatches
@@ -15,6 +16,7 @@ from optlab.core import _checks as checks
 from optlab.core import _numerics as numerics
 from optlab.core import _trees as trees
 from optlab.core._chain import Chain, chain, link_name, named_chain
+from optlab.core._followers import Follower, followers, place_like_params
 from optlab.core._hyperparameters import hyperparameters, replace
 from optlab.core._link import (
     LearningRate,
@@ -42,6 +44,7 @@ from optlab.core._wrapper import Wrapper
 __all__ = [
     "Chain",
     "Estimate",
+    "Follower",
     "Foreign",
     "LearningRate",
     "Link",
@@ -55,6 +58,7 @@ __all__ = [
     "chain",
     "checks",
     "data",
+    "followers",
     "from_dict",
     "hyperparameter",
     "hyperparameters",
@@ -65,6 +69,7 @@ __all__ = [
     "named_chain",
     "numerics",
     "override",
+    "place_like_params",
     "read",
     "registry",
     "replace",

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optlab.core import _link, _moments, _numerics, _records, _trees
+from optlab.core import _followers, _link, _moments, _numerics, _records, _trees
 
 PyTree = Any
 
@@ -222,7 +222,7 @@ class Foreign(_link.Link):
     def init(self, params: PyTree) -> Any:
         with _lenient():
             state = self.tx.init(params)
-        return jax.tree.map(_own_buffer, state)
+        return _followers.place_like_params(jax.tree.map(_own_buffer, state), params)
 
     def update(self, updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
         _moments.require_arrays(self.label, updates)

@@ -14,6 +14,7 @@ _decay, _penalties     decoupled decay; L1 and L2 in the gradient
 _gradient_noise, _centralize, _scale, _learning_rate
 _route, _freeze        other links for other groups of parameters
 _describe              the table of what happens to which parameter
+_sharding, _zero1, _meshes   where a state lies
 """
 
 from optlab.transforms._accumulate_moments import accumulate_moments
@@ -37,12 +38,14 @@ from optlab.transforms._momentum import accumulate_average, accumulate_momentum
 from optlab.transforms._penalties import add_l1, add_l2
 from optlab.transforms._route import route
 from optlab.transforms._scale import scale
+from optlab.transforms._sharding import state_sharding
 from optlab.transforms._sign import interpolate_momentum, sign
 from optlab.transforms._trust_ratio import (
     clip_by_rms,
     scale_by_parameter_rms,
     scale_by_trust_ratio,
 )
+from optlab.transforms._zero1 import zero1
 
 __all__ = [
     "accumulate_average",
@@ -73,5 +76,7 @@ __all__ = [
     "scale_by_parameter_rms",
     "scale_by_trust_ratio",
     "sign",
+    "state_sharding",
     "subtract_squared_mean",
+    "zero1",
 ]

@@ -26,6 +26,11 @@ class Factored(NamedTuple):
     rows: jax.Array
     columns: jax.Array
 
+    def parameter_axes(self, ndim: int) -> Factored:
+        """The axes of the parameter that rows and columns run along."""
+        leading = tuple(range(ndim - 2))
+        return Factored(rows=(*leading, ndim - 2), columns=(*leading, ndim - 1))
+
 
 class Rule(NamedTuple):
     """How a second moment is gathered.

@@ -1,0 +1,163 @@
+"""Which parameter, and which of its axes, each leaf of a state follows.
+
+A state is searched for sub-trees built like the parameters: the same containers with, in each
+parameter's place, an array, a few arrays (codes and scales, rows and columns), or nothing (masked,
+frozen). Where sub-trees of both kinds nest, the innermost counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType
+
+PyTree = Any
+
+
+class Follower(NamedTuple):
+    """What one leaf of a tree follows.
+
+    Attributes:
+      param: the number of its parameter among the parameters' leaves; None for a counter and
+        whatever else belongs to no parameter.
+      axes: for each dimension the axis of the parameter that it runs along; None for one of its
+        own.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from optlab import core
+      >>> core.followers({"count": jnp.zeros(()), "mean": [jnp.ones((3, 2))]}, [jnp.ones((3, 2))])
+      [Follower(param=None, axes=()), Follower(param=0, axes=(0, 1))]
+    """
+
+    param: int | None
+    axes: tuple[int | None, ...]
+
+
+def followers(tree: PyTree, params: PyTree) -> list[Follower]:
+    """A `Follower` for each leaf of a tree (a state, updates), in order.
+
+    A node that keeps less than its parameter may say what remains by a method
+    `parameter_axes(ndim)`, which gives the same node with a tuple of axes in each leaf's place.
+    Otherwise shapes tell:
+
+    - as many dimensions as the parameter: each runs along the axis in its place if it is as long,
+      or shorter by a whole factor (scales of blocks);
+    - fewer: those of the parameter with some left out, the first that fit;
+    - more: a history's in front of the parameter's, or the last axis cut into blocks.
+
+    Args:
+      tree: arrays or `jax.ShapeDtypeStruct`s in any containers.
+      params: the parameters they were made for, or their shapes.
+    """
+    count = len(jax.tree.leaves(params))
+    numbered = jax.tree.unflatten(jax.tree.structure(params), range(count))
+    shapes = [np.shape(p) for p in jax.tree.leaves(params)]
+    return _search(tree, numbered, shapes)[0]
+
+
+def _search(node: Any, params: Any, shapes: list[tuple[int, ...]]) -> tuple[list[Follower], bool]:
+    """The followers of a node's leaves, and whether any follows a parameter."""
+    children, structure = _one_level(node)
+    if not jax.tree_util.treedef_is_leaf(structure) and not _tells_axes(node):
+        found = [_search(child, params, shapes) for child in children]
+        if any(follows for _, follows in found):
+            return [f for followers, _ in found for f in followers], True
+    places = _match(params, node)
+    if not places:
+        return [Follower(None, (None,) * np.ndim(x)) for x in jax.tree.leaves(node)], False
+    return [f for i, part in places for f in _follow(part, i, shapes[i])], True
+
+
+def _match(params: Any, node: Any) -> list[tuple[int, Any]] | None:
+    """Each parameter's number and what the node has in its place; None if it is built otherwise."""
+    if isinstance(params, int):
+        return [(params, node)] if jax.tree.leaves(node) else []
+    if not jax.tree.leaves(node):
+        return []
+    param_children, expected = _one_level(params)
+    children, structure = _one_level(node)
+    if structure != expected:
+        return None
+    places = []
+    for param, child in zip(param_children, children, strict=True):
+        inside = _match(param, child)
+        if inside is None:
+            return None
+        places += inside
+    return places
+
+
+def _one_level(node: Any) -> tuple[list[Any], Any]:
+    return jax.tree.flatten(node, is_leaf=lambda n: n is not node)
+
+
+def _tells_axes(node: Any) -> bool:
+    return callable(getattr(node, "parameter_axes", None))
+
+
+def _follow(part: Any, param: int, shape: tuple[int, ...]) -> list[Follower]:
+    found = []
+    for node in jax.tree.leaves(part, is_leaf=_tells_axes):
+        if _tells_axes(node):
+            axes = jax.tree.leaves(
+                node.parameter_axes(len(shape)), is_leaf=lambda x: type(x) is tuple
+            )
+        else:
+            axes = [_axes(np.shape(node), shape)]
+        found += [Follower(param, a) for a in axes]
+    return found
+
+
+def _axes(shape: tuple[int, ...], param: tuple[int, ...]) -> tuple[int | None, ...]:
+    missing = len(param) - len(shape)
+    if missing > 0:
+        kept, start = [], 0
+        for size in shape:
+            fits = [i for i in range(start, len(param)) if param[i] == size]
+            if not fits:
+                return (None,) * len(shape)
+            kept.append(fits[0])
+            start = fits[0] + 1
+        return tuple(kept)
+    if missing < 0 and shape[-missing:] == param:
+        return (None,) * -missing + tuple(range(len(param)))
+    if missing < 0 and shape[: len(param) - 1] != param[:-1]:
+        return (None,) * len(shape)
+    along = [
+        i if size == whole or (0 < size < whole and whole % size == 0) else None
+        for i, (size, whole) in enumerate(zip(shape, param, strict=False))
+    ]
+    return (*along, *(None,) * -missing)
+
+
+def place_like_params(state: PyTree, params: PyTree) -> PyTree:
+    """The same numbers, where the parameters that they follow lie, also under `jit`.
+
+    On an Auto mesh a constant has no place until something ties it to one; the ties cost nothing
+    in the compiled program. Leaves that are not made of a parameter's whole axes stay.
+    """
+    flat_params = jax.tree.leaves(params)
+    leaves, structure = jax.tree.flatten(state)
+    tied = [
+        leaf if f.param is None else _tie(leaf, flat_params[f.param], f.axes)
+        for leaf, f in zip(leaves, followers(state, params), strict=True)
+    ]
+    return jax.tree.unflatten(structure, tied)
+
+
+def _tie(leaf: Any, param: Any, axes: tuple[int | None, ...]) -> Any:
+    whole = all(a is not None and np.shape(leaf)[i] == param.shape[a] for i, a in enumerate(axes))
+    is_number = jnp.issubdtype(jnp.result_type(leaf), jnp.number)
+    if not (axes and whole and is_number) or isinstance(param, jax.ShapeDtypeStruct):
+        return leaf
+    reduced = tuple(i for i in range(param.ndim) if i not in axes)
+    like = jnp.sum(param, axis=reduced) if reduced else param
+    like = like if jnp.iscomplexobj(leaf) else like.real
+    where = jax.typeof(like).sharding
+    if AxisType.Explicit in where.mesh.axis_types:
+        return jax.sharding.reshard(leaf, where)
+    return jnp.where(jnp.zeros_like(like, bool), like.astype(leaf.dtype), leaf)
