@@ -1,0 +1,30 @@
+"""Storages: how the arrays of an optimizer's state are kept between steps. See `optlab.store`.
+
+_storage    what a storage is; exact
+_bf16       bfloat16
+_int8       8-bit codes and a scale a block
+_blocks     blocks along the last axis
+_rounding   stochastic rounding
+_noise      the random numbers for it
+"""
+
+from optlab.storage._bf16 import Rounded, bf16
+from optlab.storage._int8 import Coded, int8
+from optlab.storage._noise import Noise, noise, noise_of, salt
+from optlab.storage._rounding import stochastic_round
+from optlab.storage._storage import Exact, Storage, exact
+
+__all__ = [
+    "Coded",
+    "Exact",
+    "Noise",
+    "Rounded",
+    "Storage",
+    "bf16",
+    "exact",
+    "int8",
+    "noise",
+    "noise_of",
+    "salt",
+    "stochastic_round",
+]
