@@ -40,7 +40,8 @@ def conforms(
       A clause that does not apply is skipped, with the reason; one that is allowed to fail, too.
       A method of a `unittest.TestCase`, absl's and chex's among them, where pytest has no
       parameters, checks all clauses in one test and fails with the report. Below chex's
-      `all_variants` (or `variants`) it does so once a variant, with `self.variant` as `variant`.
+      `all_variants` (or `variants`) it does so once a variant, with `self.variant` as `variant`;
+      `with_pmap` compiles every run for all devices, so choose a few clauses (`only`) there.
 
     Example:
       >>> import optlab as ol

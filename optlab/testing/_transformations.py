@@ -140,7 +140,7 @@ def reproduction(
     if module == "__main__":
         module = Path(getattr(sys.modules[module], "__file__", None) or module).stem
     source = (
-        f"from {module} import {name} as make"
+        f"from {module} import {name}{' as make' * (name != 'make')}"
         if name.isidentifier() and importable
         else f"make = ...  # {name} in {module}{_line(function)}"
     )
