@@ -14,7 +14,7 @@ _decay, _penalties     decoupled decay; L1 and L2 in the gradient
 _gradient_noise, _centralize, _scale, _learning_rate
 _route, _freeze        other links for other groups of parameters
 _describe              the table of what happens to which parameter
-_sharding, _zero1, _meshes   where a state lies
+_sharding, _zero1, _offload, _meshes   where a state lies: which devices, which memory
 """
 
 from optlab.transforms._accumulate_moments import accumulate_moments
@@ -35,6 +35,7 @@ from optlab.transforms._moment_links import (
     subtract_squared_mean,
 )
 from optlab.transforms._momentum import accumulate_average, accumulate_momentum
+from optlab.transforms._offload import offload
 from optlab.transforms._penalties import add_l1, add_l2
 from optlab.transforms._route import route
 from optlab.transforms._scale import scale
@@ -69,6 +70,7 @@ __all__ = [
     "interpolate_momentum",
     "keep_maximum",
     "look_ahead",
+    "offload",
     "route",
     "scale",
     "scale_by_adadelta",

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
-from optlab.core import Follower, followers, trees
+from optlab.core import Follower, followers, is_moments, trees
 
 PyTree = Any
-Layout = Callable[[tuple[int, ...], Follower, Sharding], Sharding]
+Layout = Callable[[tuple[int, ...], Sharding], Sharding]
 
 _layouts: contextvars.ContextVar[dict[int, list[Any]] | None]
 _layouts = contextvars.ContextVar("_layouts", default=None)
@@ -60,7 +60,8 @@ def state_sharding(
       >>> from jax.sharding import AxisType, NamedSharding, PartitionSpec
       >>> mesh = jax.make_mesh((1,), ("model",), axis_types=(AxisType.Auto,))
       >>> params = {"kernel": jax.ShapeDtypeStruct((512, 256), jnp.float32)}
-      >>> places = ol.state_sharding(ol.adafactor(), params, PartitionSpec(None, "model"), mesh=mesh)
+      >>> split = NamedSharding(mesh, PartitionSpec(None, "model"))
+      >>> places = ol.state_sharding(ol.adafactor(), params, split)
       >>> second = places[0].inner.second["kernel"]
       >>> second.rows.spec, second.columns.spec
       (P(None,), P('model',))
@@ -88,7 +89,7 @@ def state_sharding(
     for leaf, follower, layouts in zip(leaves, followers(state, unboxed), registered, strict=True):
         place = follow(leaf.shape, follower, shapes, shardings, rest)
         for layout in layouts:
-            place = layout(leaf.shape, follower, place)
+            place = layout(leaf.shape, place)
         result.append(place)
     return jax.tree.unflatten(structure, result)
 
@@ -135,6 +136,11 @@ def follow(
         for size, axis in zip(shape, follower.axes, strict=True)
     ]
     return with_entries(sharding, kept)
+
+
+def arrays(updates: PyTree) -> PyTree:
+    """The updates, the gradients in place of `Moments`: shaped like the parameters."""
+    return jax.tree.map(lambda u: u.gradient if is_moments(u) else u, updates, is_leaf=is_moments)
 
 
 def entries(spec: PartitionSpec, ndim: int) -> list[Any]:

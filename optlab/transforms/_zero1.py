@@ -14,12 +14,10 @@ import jax.core
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from optlab.core import (
-    Follower,
     Transformation,
     Wrapper,
     as_link,
     followers,
-    is_moments,
     static,
     trees,
 )
@@ -54,7 +52,7 @@ class Zero1(Wrapper):
     def update(
         self, updates: PyTree, state: Zero1State, params: PyTree = None, **extra: Any
     ) -> Any:
-        like = _arrays(updates) if params is None else params
+        like = sharding.arrays(updates) if params is None else params
         whole = self._layouts(like)
         inner, shards, params = (
             self._place(tree, like, whole, split=True) for tree in (state.inner, updates, params)
@@ -64,7 +62,7 @@ class Zero1(Wrapper):
         inner = self._place(inner, like, whole, split=True)
         return self._place(shards, like, whole, split=False), Zero1State(inner)
 
-    def _share(self, shape: tuple[int, ...], follower: Follower, place: Sharding) -> Sharding:
+    def _share(self, shape: tuple[int, ...], place: Sharding) -> Sharding:
         """The layout, split further along the longest dimension that allows it."""
         if not isinstance(place, NamedSharding):
             return place
@@ -148,7 +146,7 @@ class Zero1(Wrapper):
         for leaf, follower in zip(leaves, followers(tree, params), strict=True):
             place = sharding.follow(leaf.shape, follower, shapes, whole, rest)
             if split:
-                place = self._share(leaf.shape, follower, place)
+                place = self._share(leaf.shape, place)
             placed.append(_put(leaf, place))
         return jax.tree.unflatten(structure, placed)
 
@@ -159,10 +157,6 @@ def _put(leaf: Any, place: Any) -> Any:
     if isinstance(leaf, jax.core.Tracer):
         return jax.lax.with_sharding_constraint(leaf, place)
     return jax.device_put(leaf, place)
-
-
-def _arrays(updates: PyTree) -> PyTree:
-    return jax.tree.map(lambda u: u.gradient if is_moments(u) else u, updates, is_leaf=is_moments)
 
 
 def zero1(
