@@ -1,7 +1,9 @@
 """Bad hyperparameters: each is refused where it is written, by a message that says what to do."""
 
+import dataclasses
 import inspect
 import re
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -74,6 +76,22 @@ def build(name, **given):
 def test_the_table_knows_every_number():
     known = {(name.split("[")[0], n) for name, case in CASES.items() for n in case.numbers}
     assert known <= set(NUMBERS)
+
+
+def record_of(name):
+    """The record behind a factory, or None."""
+    module = vars(sys.modules[getattr(t, name).__module__])
+    records = (x for x in module.values() if isinstance(x, type) and issubclass(x, core.Link))
+    return next((x for x in records if x.record_name == name), None)
+
+
+@pytest.mark.parametrize("name", [name for name in t.__all__ if record_of(name)])
+def test_a_factory_and_its_record_have_the_same_defaults(name):
+    given = inspect.signature(getattr(t, name)).parameters
+    for field in dataclasses.fields(record_of(name)):
+        if field.name in given and field.default is not dataclasses.MISSING:
+            default = given[field.name].default
+            assert default in (field.default, inspect.Parameter.empty), field.name
 
 
 @every_number

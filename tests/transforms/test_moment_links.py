@@ -150,8 +150,9 @@ def test_look_ahead_corrects_the_mean_itself_and_leaves_only_the_second_moment_t
     assert float(fixed.second.value) == pytest.approx(9.0, rel=1e-6)
 
 
-def test_look_ahead_without_momentum_is_the_gradient():
-    tx = core.chain(accumulate_moments(0.0, B2), look_ahead(0.004))
+@pytest.mark.parametrize("b1", [0.0, None])
+def test_look_ahead_without_momentum_is_the_gradient(b1):
+    tx = core.chain(accumulate_moments(b1, B2), look_ahead(0.004))
     node = once(tx, jnp.array([3.0]))
     np.testing.assert_allclose(node.first.value, [3.0], rtol=1e-6)
 
