@@ -4,6 +4,7 @@
 #   make test       runs the tests                      make test ARGS="tests/core -x"
 #   make test-all   runs the slow tests too
 #   make docs-tables  rewrites docs/parity.md
+#   make mutation   breaks optlab and sees who notices  make mutation ARGS="--only clipping"
 #   make lint       checks style and types
 #   make clean      removes .venv and caches
 #
@@ -14,7 +15,7 @@ PYTHON ?=
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: run test test-all docs-tables lint env env-test env-dev clean
+.PHONY: run test test-all docs-tables mutation lint env env-test env-dev clean
 
 run: env
 	$(BIN)/python examples/digits_mlp.py $(ARGS)
@@ -27,6 +28,9 @@ test-all: env-test
 
 docs-tables: env-test
 	$(BIN)/python tests/parity/generate.py
+
+mutation: env-test
+	nice $(BIN)/python tests/mutation/run.py $(ARGS)
 
 lint: env-dev
 	$(BIN)/ruff check .
