@@ -7,6 +7,7 @@ _transformation the Optax face of a rule; precision on the way in and out
 _chain          links in order
 _wrapper        links around another link
 _followers      which parameter each leaf of a state follows
+_given          what parameters were before promotion
 _moments        what travels between accumulating and dividing links
 _hyperparameters, _serialization, _reading, _override   look at and change the above
 _numerics, _trees   norms, roots, dtypes; paths and mismatches
@@ -17,6 +18,7 @@ from optlab.core import _numerics as numerics
 from optlab.core import _trees as trees
 from optlab.core._chain import Chain, chain, link_name, named_chain
 from optlab.core._followers import Follower, followers, place_like_params
+from optlab.core._given import given_dtype
 from optlab.core._hyperparameters import hyperparameters, replace
 from optlab.core._link import (
     LearningRate,
@@ -60,6 +62,7 @@ __all__ = [
     "data",
     "followers",
     "from_dict",
+    "given_dtype",
     "hyperparameter",
     "hyperparameters",
     "is_moments",

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optlab.core import _followers, _link, _moments, _numerics, _records, _trees
+from optlab.core import _followers, _given, _link, _moments, _numerics, _records, _trees
 
 PyTree = Any
 
@@ -105,7 +105,9 @@ jax.tree_util.register_pytree_with_keys(Transformation, _flatten_with_keys, _unf
 def _init(link: _link.Link, params: PyTree) -> optax.OptState:
     params = _trees.unbox(params)
     _trees.require_numbers("params", params)
-    return link.start(_numerics.promote(params))
+    promoted = _numerics.promote(params)
+    with _given.giving(promoted, params):
+        return link.start(promoted)
 
 
 def _update(
