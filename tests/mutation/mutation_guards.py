@@ -46,11 +46,11 @@ class Stage:
 NAMES = (
     "own tests",
     "errors",
+    "contract",
+    "examples",
     "parity",
     "recipes",
     "laws",
-    "contract",
-    "examples",
     "core",
     "every transform (slow)",
     "whole contract (slow)",
@@ -64,23 +64,24 @@ def stages(file: str) -> list[Stage]:
     names = public(file) or reached_through(file)
     used = recipes_with(names) if is_transform else names
     rows = _brackets(names)
-    every = [f"tests/transforms/test_every_transform_{kind}.py" for kind in _KINDS]
-    parity = Stage("parity", ("tests/parity/test_parity.py",), rf"\[({'|'.join(used)})\(")
-    recipes = Stage("recipes", ("tests/optimizers",), _brackets(used))
-    laws = Stage("laws", ("tests/properties",))
     contract = ("tests/contract/test_contract.py",)
-    examples = Stage("examples", ("tests/test_docs.py",), rf"\.{path.stem}\.")
-    slow = (*every, "-m", "slow")
     found = []
     if is_transform:
         own = own_tests(path.stem, names)
         found += [Stage("own tests", own)] if own else []
         found += [Stage("errors", ("tests/transforms/test_every_transform_errors.py",), rows)]
-    found += [parity, recipes] if used else []
-    found += [laws]
-    found += [Stage("contract", contract, rows), examples, Stage("core", ("tests/core",))]
+    parity = Stage("parity", ("tests/parity/test_parity.py",), rf"\[({'|'.join(used)})\(")
+    found += [parity] if used and not is_transform else []
+    found += [
+        Stage("contract", contract, rows),
+        Stage("examples", ("tests/test_docs.py",), rf"\.{path.stem}\."),
+    ]
+    found += [parity] if used and is_transform else []
+    found += [Stage("recipes", ("tests/optimizers",), _brackets(used))] if used else []
+    found += [Stage("laws", ("tests/properties",)), Stage("core", ("tests/core",))]
     if is_transform:
-        found += [Stage("every transform (slow)", slow, rows, slow=True)]
+        every = [f"tests/transforms/test_every_transform_{kind}.py" for kind in _KINDS]
+        found += [Stage("every transform (slow)", (*every, "-m", "slow"), rows, slow=True)]
     found += [Stage("whole contract (slow)", (*contract, "-m", "slow"), rows, slow=True)]
     return found
 
