@@ -31,6 +31,9 @@ def sized():
 def wants(rate):
     return ol.sgd(rate)
 
+def raises():
+    raise ValueError("of two\\nlines")
+
 class Zoo:
     make = staticmethod(make)
 
@@ -125,6 +128,7 @@ def test_a_factory_inside_a_class_is_found(check):
         (["mytx:Zoo.mak"], ["'mytx' has no 'Zoo.mak'"]),
         (["mytx:NUMBER"], ["mytx:NUMBER is no factory: int cannot be called"]),
         (["mytx:TX"], ["mytx:TX is no factory", "cannot be called"]),
+        (["mytx:raises"], ["raises() raised ValueError: of two lines"]),
         (["mytx:wants"], ["wants() raised TypeError", "rate"]),
         (["mytx:make", "--only", "scann"], ["no clause 'scann'", "did you mean 'scan'"]),
         (["mytx:make", "--claim", "od"], ["no clause 'od'"]),
