@@ -11,18 +11,29 @@
 
 core         what a transformation is: records, links, chains, moments
 initializers, schedules, selectors   where to start, how values change, which parameters
+storage      how state is kept
 transforms   links, one idea each
 optimizers   recipes: a chain each
 testing      the contract, for your own transformations too
 """
 
-from optlab import core, initializers, optimizers, schedules, selectors, testing, transforms
+from optlab import (
+    core,
+    initializers,
+    optimizers,
+    schedules,
+    selectors,
+    storage,
+    testing,
+    transforms,
+)
 from optlab.core import (
     Transformation,
     chain,
     from_dict,
     hyperparameters,
     named_chain,
+    override,
     read,
     replace,
     to_dict,
@@ -64,6 +75,7 @@ from optlab.transforms import (
     add_gradient_noise,
     add_l1,
     add_l2,
+    average_params,
     centralize,
     clip_by_global_norm,
     clip_by_norm,
@@ -73,17 +85,23 @@ from optlab.transforms import (
     describe,
     divide_by_rectified_rms,
     divide_by_rms,
+    eval_params,
     freeze,
     interpolate_momentum,
     keep_maximum,
     look_ahead,
+    lookahead,
+    migrate,
+    reset,
     route,
     scale,
     scale_by_adadelta,
     scale_by_learning_rate,
     scale_by_parameter_rms,
     scale_by_trust_ratio,
+    schedule_free,
     sign,
+    store,
     subtract_squared_mean,
 )
 
@@ -105,6 +123,7 @@ __all__ = [
     "add_l1",
     "add_l2",
     "amsgrad",
+    "average_params",
     "biases",
     "centralize",
     "chain",
@@ -118,6 +137,7 @@ __all__ = [
     "divide_by_rectified_rms",
     "divide_by_rms",
     "embeddings",
+    "eval_params",
     "everything",
     "freeze",
     "from_dict",
@@ -131,15 +151,19 @@ __all__ = [
     "lars",
     "lion",
     "look_ahead",
+    "lookahead",
     "matrices",
+    "migrate",
     "nadam",
     "named_chain",
     "norms",
     "optimizers",
+    "override",
     "path",
     "radam",
     "read",
     "replace",
+    "reset",
     "rmsprop",
     "route",
     "scale",
@@ -147,10 +171,13 @@ __all__ = [
     "scale_by_learning_rate",
     "scale_by_parameter_rms",
     "scale_by_trust_ratio",
+    "schedule_free",
     "schedules",
     "selectors",
     "sgd",
     "sign",
+    "storage",
+    "store",
     "subtract_squared_mean",
     "testing",
     "to_dict",

@@ -81,6 +81,13 @@ class Chain(_link.Link):
         self.require_state(state)
         return list(state) if self.names is None else [state[name] for name in self.names]
 
+    def substates(self, state: Any) -> dict[str, tuple[_link.Link, Any]]:
+        parts = zip(self.children().items(), self._unpack(state), strict=True)
+        return {name: (link, part) for (name, link), part in parts}
+
+    def with_substates(self, state: Any, parts: dict[str, Any]) -> Any:
+        return self._pack(list(parts.values()))
+
     def require_state(self, state: Any) -> None:
         if self.names is None:
             plain = isinstance(state, tuple) and not hasattr(state, "_fields")

@@ -227,8 +227,9 @@ class Link(_records.Record):
         return self.scheduled(inner, jnp.zeros((), jnp.int32)) if self.kept() else inner
 
     def scheduled(self, inner: Any, count: jax.Array) -> ScheduledState:
-        """The link's own state with the count and the values its schedules have there."""
-        values = {name: self._value(name, count) for name in self.kept()}
+        """The link's own state with the count, and the values its schedules had just before it."""
+        latest = jnp.maximum(count, 1) - jnp.ones((), count.dtype)
+        values = {name: self._value(name, latest) for name in self.kept()}
         held = tuple(jnp.zeros((), bool) for _ in values)
         return ScheduledState(count, _recordable(values), held, inner)
 
@@ -238,7 +239,7 @@ class Link(_records.Record):
         self.require_state(state)
         if not self.kept():
             return self.update(updates, state, params, **extra)
-        current = {n: state.effective(n, self._value(n, state.count)) for n in self.kept()}
+        current = self.current(state)
         updates, inner = self.with_values(**current).update(updates, state.inner, params, **extra)
         count = _numerics.increment(state.count)
         return updates, ScheduledState(count, _recordable(current), state.held, inner)
@@ -276,6 +277,10 @@ class Link(_records.Record):
             f.name for f in _records.fields(self) if _is_schedule(f, getattr(self, f.name))
         )
         return tuple(dict.fromkeys([*self.recorded, *scheduled]))
+
+    def current(self, state: ScheduledState) -> dict[str, jax.Array]:
+        """The values of the kept hyperparameters that the next step uses."""
+        return {n: state.effective(n, self._value(n, state.count)) for n in self.kept()}
 
     def _value(self, name: str, count: jax.Array) -> Any:
         schedule = getattr(self, name)

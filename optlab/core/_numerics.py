@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from optlab.core import _checks
+
 PyTree = Any
 
 
@@ -193,6 +195,8 @@ def _scaled_norm(leaves: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
     total = sum_of_squares()
     tiny, huge = jnp.finfo(dtype).tiny ** 0.5, jnp.finfo(dtype).max ** 0.5
     ordinary = (total > tiny) & (total < huge)
+    if _checks.is_concrete(total):  # outside of jit, lax.cond would compile both at every call
+        return (one, jnp.sqrt(total)) if ordinary else rescaled(total)
     return lax.cond(ordinary, lambda t: (one, jnp.sqrt(t)), rescaled, total)
 
 

@@ -13,8 +13,9 @@ from optlab.testing._clauses import Broken, NotApplicable
 from optlab.testing._clauses import transformation_clauses as catalogue
 from optlab.testing._subject import Subject, cast
 
-LOW = ("float32", "bfloat16", "float16")
-PAIRS = {f"{p},{g}": (p, g) for p in LOW for g in LOW}
+DTYPES = ("float32", "bfloat16", "float16")
+SAME = {f"{d},{d}": (d, d) for d in DTYPES}
+MIXED = {f"{p},{g}": (p, g) for p in DTYPES for g in DTYPES if p != g}
 
 
 @catalogue.clause()
@@ -38,7 +39,8 @@ def update_is_pure(subject: Subject) -> None:
     compare.identical("called update", inputs, before, "untouched arguments")
 
 
-@catalogue.clause(over=PAIRS)
+@catalogue.clause("capability", over=MIXED)
+@catalogue.clause(over=SAME)
 def state_signature(subject: Subject, pair: tuple[str, str]) -> None:
     """State structure, shapes, dtypes and weak types stay as `init` made them."""
     run = subject.run(3, dtype=pair[0], gradient_dtype=pair[1])
@@ -48,7 +50,8 @@ def state_signature(subject: Subject, pair: tuple[str, str]) -> None:
         )
 
 
-@catalogue.clause(over=PAIRS)
+@catalogue.clause("capability", over=MIXED)
+@catalogue.clause(over=SAME)
 def update_dtype(subject: Subject, pair: tuple[str, str]) -> None:
     """Updates have the structure, shapes and dtypes of the parameters."""
     run = subject.run(2, dtype=pair[0], gradient_dtype=pair[1])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optlab.core import (
     Estimate,
@@ -81,6 +82,21 @@ class AccumulateMoments(Link):
             second_weight=jnp.zeros((), dtype) if self._rule.weighted else None,
         )
 
+    def meanings(self) -> dict[str, str]:
+        averaged = self.second in ("square", "belief", "yogi", "infinity")
+        return {"first": "mean", "second": "mean square" if averaged else self.second}
+
+    def resumed(self, state: MomentsState, count: jax.Array) -> MomentsState:
+        def weight(decay, fresh):
+            if fresh is None:
+                return None
+            return jnp.asarray(_weight_after(decay, int(count)), fresh.dtype)
+
+        return state._replace(
+            first_weight=weight(self.b1, state.first_weight),
+            second_weight=weight(self.b2, state.second_weight),
+        )
+
     def update(self, updates: Any, state: MomentsState, params: Any = None, **extra: Any) -> Any:
         require_arrays(self.record_name, updates)
         rule = self._rule
@@ -126,6 +142,13 @@ class AccumulateMoments(Link):
             return rule.update(v, g, m, decay, numerics.scalar(self.offset, dtype))
 
         return jax.tree.map(update, gradients, first, second)
+
+
+def _weight_after(decay: Any, count: int) -> float:
+    """The average of ones after so many updates, in float64."""
+    if callable(decay):
+        return 1 - float(np.prod(np.asarray(jax.vmap(decay)(jnp.arange(count)), np.float64)))
+    return 1 - float(decay) ** count
 
 
 def _average(decay: Any, old: jax.Array, new: Any) -> jax.Array:

@@ -39,6 +39,9 @@ class ScaleByAdadelta(Link):
 
         return AdadeltaState(jax.tree.map(zeros, params), jax.tree.map(zeros, params))
 
+    def meanings(self) -> dict[str, str]:
+        return {"gradients": "mean square", "steps": "mean square step"}
+
     def update(self, updates: Any, state: AdadeltaState, params: Any = None, **extra: Any) -> Any:
         require_arrays(self.record_name, updates)
         updates = jax.tree.map(numerics.saturate, updates)

@@ -200,6 +200,10 @@ class LookAhead(Link):
         dtype = numerics.widest(jax.tree.leaves(params))
         return LookAheadState(jnp.zeros((), jnp.int32), jnp.ones((), dtype))
 
+    def resumed(self, state: LookAheadState, count: jax.Array) -> LookAheadState:
+        # The decay is told in updates only; after a few dozen of them the product is 0 anyway.
+        return state._replace(product=jnp.where(count > 0, 0 * state.product, state.product))
+
     def update(self, updates: Any, state: LookAheadState, params: Any = None, **extra: Any) -> Any:
         nodes = moment_nodes(self.record_name, updates)
         count, dtype = numerics.increment(state.count), state.product.dtype

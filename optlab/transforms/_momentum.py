@@ -49,6 +49,12 @@ class AccumulateMomentum(Link):
     def init(self, params: Any) -> MomentumState:
         return MomentumState(jax.tree.map(numerics.zeros_like, params), jnp.zeros((), bool))
 
+    def meanings(self) -> dict[str, str]:
+        return {"momentum": "momentum"}
+
+    def resumed(self, state: MomentumState, count: jax.Array) -> MomentumState:
+        return state._replace(started=count > 0)
+
     def update(self, updates: Any, state: MomentumState, params: Any = None, **extra: Any) -> Any:
         require_arrays(self.record_name, updates)
 
@@ -124,6 +130,9 @@ class AccumulateAverage(Link):
 
     def init(self, params: Any) -> AverageState:
         return AverageState(jax.tree.map(numerics.zeros_like, params))
+
+    def meanings(self) -> dict[str, str]:
+        return {"average": "mean"}
 
     def update(self, updates: Any, state: AverageState, params: Any = None, **extra: Any) -> Any:
         require_arrays(self.record_name, updates)

@@ -115,6 +115,13 @@ class Route(Link):
         merged = jax.tree.map(lambda i, *candidates: candidates[i], owners, *results)
         return merged, RouteState(new_states)
 
+    def substates(self, state: Any) -> dict[str, tuple[Link, Any]]:
+        states = self._states(state)
+        return {name: (link, states[name]) for name, link in self.children().items()}
+
+    def with_substates(self, state: Any, parts: dict[str, Any]) -> RouteState:
+        return RouteState(parts)
+
     def find_learning_rate(self, state: Any) -> LearningRate | None:
         """That of the only group; of several groups, one that says so when it is asked for."""
         children, states = self.children(), self._states(state)

@@ -62,6 +62,9 @@ class InterpolateMomentum(Link):
     def init(self, params: Any) -> InterpolatedState:
         return InterpolatedState(jax.tree.map(numerics.zeros_like, params))
 
+    def meanings(self) -> dict[str, str]:
+        return {"momentum": "mean"}
+
     def update(
         self, updates: Any, state: InterpolatedState, params: Any = None, **extra: Any
     ) -> Any:

@@ -1,0 +1,59 @@
+"""What the contract found on every optimizer, stored so that the table needs no rerun."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import conformance_peers
+import contract_rows
+import jax
+import optax
+
+import optlab as ol
+
+PATH = Path(__file__).with_name("conformance.json")
+
+
+def subjects() -> dict[str, dict[str, Any]]:
+    """Arguments of `check_transformation` for all that is compared, by name."""
+    ours = {
+        f"optlab.{name}": {"make_tx": row.make, "allow": row.allow}
+        for name, row in contract_rows.ROWS.items()
+    }
+    theirs = {
+        name: {"make_tx": peer.make, "needs": peer.needs}
+        for name, peer in sorted(conformance_peers.PEERS.items())
+    }
+    return ours | theirs
+
+
+def measure(name: str) -> dict[str, Any]:
+    """How the clauses ended: only what did not pass is listed, with a line on what was found."""
+    arguments = subjects()[name]
+    report = ol.testing.check_transformation(arguments.pop("make_tx"), **arguments)
+    ended: dict[str, Any] = {"passed": report.counts().get("passed", 0)}
+    for result in report.results:
+        if result.status != "passed":
+            # What came out may hold addresses and rounding; what was done and wanted does not.
+            line = result.found.splitlines()[0] if result.found else ""
+            ended.setdefault(result.status, {})[result.clause] = line[:160]
+    return ended
+
+
+def load() -> dict[str, Any]:
+    return json.loads(PATH.read_text()) if PATH.exists() else {"results": {}}
+
+
+def store(results: dict[str, Any]) -> None:
+    """Written beside and renamed, so that an interrupted run loses nothing."""
+    content = {
+        "clauses": {name: c.kind for name, c in ol.testing.clauses().items()},
+        "versions": {"jax": jax.__version__, "optax": optax.__version__},
+        "results": {name: results[name] for name in subjects() if name in results},
+    }
+    beside = PATH.with_suffix(".new")
+    beside.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(beside, PATH)
