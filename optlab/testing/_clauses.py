@@ -169,7 +169,7 @@ def _judge(
 
 
 HERE = Path(__file__).parent
-LIBRARIES = tuple(Path(module.__file__).parent for module in (jax, np))
+LIBRARIES = tuple(Path(str(module.__file__)).parent for module in (jax, np))
 NO_CLAUSES = ("_clauses.py", "_subject.py", "_compare.py")
 
 

@@ -67,7 +67,7 @@ def conforms(
 
     def check_all(case: unittest.TestCase) -> None:
         variant = getattr(case, "variant", None)  # chex sets one with a type below its decorators
-        given = {"variant": variant} if hasattr(variant, "type") else {}
+        given: dict[str, Any] = {"variant": variant} if hasattr(variant, "type") else {}
         report = check_transformation(make_tx, only=names, allow=allowed, **(options | given))
         if not report:
             case.fail(str(report))
@@ -87,7 +87,7 @@ def conforms(
             check_one(given["clause"])
             function(**{k: v for k, v in given.items() if passes_clause or k != "clause"})
 
-        test.__signature__ = signature  # pytest reads the names of fixtures here
+        vars(test)["__signature__"] = signature  # pytest reads the names of fixtures here
         return pytest.mark.parametrize("clause", names)(test)
 
     return decorate
