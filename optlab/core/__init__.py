@@ -17,7 +17,7 @@ from optlab.core import _checks as checks
 from optlab.core import _numerics as numerics
 from optlab.core import _trees as trees
 from optlab.core._chain import Chain, chain, link_name, named_chain
-from optlab.core._followers import Follower, followers, place_like_params
+from optlab.core._followers import Follower, followers, has_placed, placements
 from optlab.core._given import given_dtype
 from optlab.core._hyperparameters import hyperparameters, replace
 from optlab.core._link import (
@@ -63,6 +63,7 @@ __all__ = [
     "followers",
     "from_dict",
     "given_dtype",
+    "has_placed",
     "hyperparameter",
     "hyperparameters",
     "is_moments",
@@ -72,7 +73,7 @@ __all__ = [
     "named_chain",
     "numerics",
     "override",
-    "place_like_params",
+    "placements",
     "read",
     "registry",
     "replace",

@@ -7,9 +7,13 @@ frozen). Where sub-trees of both kinds nest, the innermost counts.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType
@@ -134,30 +138,73 @@ def _axes(shape: tuple[int, ...], param: tuple[int, ...]) -> tuple[int | None, .
     return (*along, *(None,) * -missing)
 
 
-def place_like_params(state: PyTree, params: PyTree) -> PyTree:
-    """The same numbers, where the parameters that they follow lie, also under `jit`.
+_placed: contextvars.ContextVar[dict[int, list[Any]] | None]
+_placed = contextvars.ContextVar("_placed", default=None)
 
-    On an Auto mesh a constant has no place until something ties it to one; the ties cost nothing
-    in the compiled program. Leaves that are not made of a parameter's whole axes stay.
+
+@contextlib.contextmanager
+def placements() -> Iterator[dict[int, list[Any]]]:
+    """Collects what wrappers say inside: by `id` of a leaf, the leaf and its layouts."""
+    outer, found = _placed.get(), {}
+    token = _placed.set(found)
+    try:
+        yield found
+    finally:
+        _placed.reset(token)
+    if outer is not None:
+        outer.update(found)
+
+
+def has_placed(leaves: Iterable[Any], layout: Any) -> None:
+    """Tells whoever collects `placements` that these leaves of a state lie where they are to."""
+    known = _placed.get()
+    if known is not None:
+        for leaf in leaves:
+            known.setdefault(id(leaf), [leaf]).append(layout)  # kept alive: ids stay unique
+
+
+def place_like_params(state: PyTree, params: PyTree, done: Iterable[int] = ()) -> PyTree:
+    """The same numbers in buffers of their own, where the parameters that they follow lie.
+
+    Some Optax states hold the parameters, or one array twice, which forbids donation. Under `jit`
+    on an Auto mesh a constant has no place until something ties it to one; the ties cost nothing
+    in the compiled program. Leaves that are not made of a parameter's whole axes are not tied.
+
+    Args:
+      done: `id`s of the leaves to leave as they are.
     """
     flat_params = jax.tree.leaves(params)
     leaves, structure = jax.tree.flatten(state)
-    tied = [
-        leaf if f.param is None else _tie(leaf, flat_params[f.param], f.axes)
-        for leaf, f in zip(leaves, followers(state, params), strict=True)
-    ]
+    tied = []
+    for leaf, follower in zip(leaves, followers(state, params), strict=True):
+        if id(leaf) not in done and isinstance(leaf, jax.Array):
+            leaf = jnp.array(leaf)
+            if follower.param is not None:
+                leaf = _tie(leaf, flat_params[follower.param], follower.axes)
+        tied.append(leaf)
     return jax.tree.unflatten(structure, tied)
 
 
 def _tie(leaf: Any, param: Any, axes: tuple[int | None, ...]) -> Any:
-    whole = all(a is not None and np.shape(leaf)[i] == param.shape[a] for i, a in enumerate(axes))
+    own = next((i for i, axis in enumerate(axes) if axis is not None), len(axes))
+    kept = axes[own:]  # behind a history's dimensions, say
+    whole = all(
+        a is not None and np.shape(leaf)[own + i] == param.shape[a] for i, a in enumerate(kept)
+    )
     is_number = jnp.issubdtype(jnp.result_type(leaf), jnp.number)
-    if not (axes and whole and is_number) or isinstance(param, jax.ShapeDtypeStruct):
+    if not (kept and whole and is_number and _has_place(param)):
         return leaf
-    reduced = tuple(i for i in range(param.ndim) if i not in axes)
+    reduced = tuple(i for i in range(param.ndim) if i not in kept)
     like = jnp.sum(param, axis=reduced) if reduced else param
-    like = like if jnp.iscomplexobj(leaf) else like.real
+    like = jnp.broadcast_to(like if jnp.iscomplexobj(leaf) else like.real, leaf.shape)
     where = jax.typeof(like).sharding
     if AxisType.Explicit in where.mesh.axis_types:
         return jax.sharding.reshard(leaf, where)
     return jnp.where(jnp.zeros_like(like, bool), like.astype(leaf.dtype), leaf)
+
+
+def _has_place(param: Any) -> bool:
+    """Whether there is more than one device where it might be, as far as can be seen."""
+    if isinstance(param, jax.core.Tracer):
+        return True
+    return isinstance(param, jax.Array) and len(param.devices()) > 1

@@ -191,11 +191,6 @@ def _lenient():
         yield
 
 
-def _own_buffer(leaf: Any) -> Any:
-    """A copy: some Optax states hold the parameters, or one array twice, which forbids donation."""
-    return jnp.array(leaf) if isinstance(leaf, jax.Array) else leaf
-
-
 class Foreign(_link.Link):
     """An Optax transformation inside an optlab chain: run in the compute dtype, opaque, static.
 
@@ -222,9 +217,9 @@ class Foreign(_link.Link):
         return "optax"
 
     def init(self, params: PyTree) -> Any:
-        with _lenient():
+        with _lenient(), _followers.placements() as placed:
             state = self.tx.init(params)
-        return _followers.place_like_params(jax.tree.map(_own_buffer, state), params)
+        return _followers.place_like_params(state, params, done=placed)
 
     def update(self, updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
         _moments.require_arrays(self.label, updates)

@@ -11,7 +11,7 @@ import jax
 import jax.core
 from jax.sharding import Sharding
 
-from optlab.core import Transformation, Wrapper, as_link, followers, static
+from optlab.core import Transformation, Wrapper, as_link, followers, has_placed, static
 from optlab.selectors import as_selector, everything
 from optlab.transforms import _sharding as sharding
 
@@ -33,9 +33,11 @@ class Offload(Wrapper):
     def init(self, params: PyTree) -> OffloadState:
         state = self.inner.start(params)
         chosen = self._chosen(state, params)
-        if not sharding.register([x for x, c in chosen if c], _on_host):
+        if not sharding.is_abstract():
             _require_memory(params)
             state = _moved(state, chosen, to_host=True)
+        leaves = jax.tree.leaves(state)
+        has_placed([x for x, (_, on_host) in zip(leaves, chosen, strict=True) if on_host], _on_host)
         return OffloadState(state)
 
     def update(

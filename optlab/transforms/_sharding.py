@@ -11,13 +11,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
-from optlab.core import Follower, followers, is_moments, trees
+from optlab.core import Follower, followers, is_moments, placements, trees
 
 PyTree = Any
 Layout = Callable[[tuple[int, ...], Sharding], Sharding]
 
-_layouts: contextvars.ContextVar[dict[int, list[Any]] | None]
-_layouts = contextvars.ContextVar("_layouts", default=None)
+_abstract: contextvars.ContextVar[bool] = contextvars.ContextVar("_abstract", default=False)
 
 
 def state_sharding(
@@ -68,20 +67,19 @@ def state_sharding(
     """
     unboxed = trees.unbox(params)
     shardings = normalize(unboxed, param_sharding, mesh)
-    abstract = jax.tree.map(_abstract, params)
     registered: list[list[Layout]] = []
 
     def init(params):
-        state = tx.init(params)
-        known = _layouts.get() or {}
+        with placements() as known:
+            state = tx.init(params)
         registered.extend(known.get(id(leaf), [None])[1:] for leaf in jax.tree.leaves(state))
         return state
 
-    token = _layouts.set({})
+    token = _abstract.set(True)
     try:
-        state = jax.eval_shape(init, abstract)
+        state = jax.eval_shape(init, jax.tree.map(_shape, params))
     finally:
-        _layouts.reset(token)
+        _abstract.reset(token)
     rest = _everywhere(shardings, mesh)
     leaves, structure = jax.tree.flatten(state)
     shapes = [np.shape(p) for p in jax.tree.leaves(unboxed)]
@@ -94,14 +92,9 @@ def state_sharding(
     return jax.tree.unflatten(structure, result)
 
 
-def register(state: PyTree, layout: Layout) -> bool:
-    """Tells a `state_sharding` that is under way how a wrapper lays out its state; else False."""
-    known = _layouts.get()
-    if known is None:
-        return False
-    for leaf in jax.tree.leaves(state):
-        known.setdefault(id(leaf), [leaf]).append(layout)  # kept alive, so that ids stay unique
-    return True
+def is_abstract() -> bool:
+    """Whether a `state_sharding` is under way: wrappers tell their layouts and move nothing."""
+    return _abstract.get()
 
 
 def follow(
@@ -173,7 +166,7 @@ def _everywhere(shardings: list[Sharding], mesh: Mesh | None) -> Sharding | None
     return shardings[0] if shardings else None
 
 
-def _abstract(leaf: Any) -> Any:
+def _shape(leaf: Any) -> Any:
     return jax.ShapeDtypeStruct(np.shape(leaf), jax.numpy.result_type(leaf))
 
 
@@ -233,11 +226,12 @@ def _judged(
             f"{owner}: param_sharding at {path!r} must be a jax.sharding.NamedSharding or a "
             f"PartitionSpec, got {sharding!r} of type {type(sharding).__name__}."
         )
+    spec = getattr(sharding, "spec", None)
+    problem = f"{owner}: the parameter at {path!r} of shape {shape} cannot be split by {spec!r}: "
+    if spec is not None and len(spec) > len(shape):
+        raise ValueError(f"{problem}it has {len(shape)} axes, the spec {len(spec)}.")
     try:
         sharding.shard_shape(shape)
     except ValueError as error:
-        raise ValueError(
-            f"{owner}: the parameter at {path!r} of shape {shape} cannot be split by "
-            f"{getattr(sharding, 'spec', sharding)!r}: {error}"
-        ) from error
+        raise ValueError(f"{problem}{error}") from error
     return sharding

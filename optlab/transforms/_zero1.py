@@ -18,6 +18,7 @@ from optlab.core import (
     Wrapper,
     as_link,
     followers,
+    has_placed,
     static,
     trees,
 )
@@ -42,12 +43,12 @@ class Zero1(Wrapper):
 
     def init(self, params: PyTree) -> Zero1State:
         state = self.inner.start(params)
-        if sharding.register(state, self._share):
-            return Zero1State(state)
-        if all(isinstance(p, jax.ShapeDtypeStruct) for p in jax.tree.leaves(params)):
-            return Zero1State(state)  # shapes only: nothing lies anywhere
-        self._require_declared(params)
-        return Zero1State(self._place(state, params, self._layouts(params), split=True))
+        shapes_only = all(isinstance(p, jax.ShapeDtypeStruct) for p in jax.tree.leaves(params))
+        if not shapes_only and not sharding.is_abstract():
+            self._require_declared(params)
+            state = self._place(state, params, self._layouts(params), split=True)
+        has_placed(jax.tree.leaves(state), self._share)
+        return Zero1State(state)
 
     def update(
         self, updates: PyTree, state: Zero1State, params: PyTree = None, **extra: Any
@@ -80,7 +81,7 @@ class Zero1(Wrapper):
         split[-max(free)[1]] = self.axis[0] if len(self.axis) == 1 else self.axis
         return sharding.with_entries(place, split)
 
-    def _layouts(self, params: PyTree) -> list[Sharding]:
+    def _layouts(self, params: PyTree) -> list[NamedSharding]:
         """Where the parameters lie: by their types on an Explicit mesh, else as declared."""
         leaves = jax.tree_util.tree_leaves_with_path(params)
         return [self._layout(trees.path_text(path), leaf) for path, leaf in leaves]
@@ -132,22 +133,22 @@ class Zero1(Wrapper):
                     "param_sharding with the parameters' shardings."
                 )
 
-    def _place(self, tree: PyTree, params: PyTree, whole: list[Sharding], *, split: bool) -> PyTree:
+    def _place(
+        self, tree: PyTree, params: PyTree, whole: list[NamedSharding], *, split: bool
+    ) -> PyTree:
         """Moves each leaf to its share, or (split=False) to where its parameter lies."""
         leaves, structure = jax.tree.flatten(tree)
         if not leaves:
             return tree
         shapes = [leaf.shape for leaf in jax.tree.leaves(params)]
-        rest = NamedSharding(
-            whole[0].mesh if whole else self.mesh.mesh(),  # type: ignore[attr-defined]
-            PartitionSpec(),
-        )
+        mesh = whole[0].mesh if whole else self.mesh.mesh()
+        rest = NamedSharding(mesh, PartitionSpec())
         placed = []
         for leaf, follower in zip(leaves, followers(tree, params), strict=True):
-            place = sharding.follow(leaf.shape, follower, shapes, whole, rest)
-            if split:
-                place = self._share(leaf.shape, place)
-            placed.append(_put(leaf, place))
+            if isinstance(leaf, jax.Array):  # the weight of an Estimate may be a number
+                place = sharding.follow(leaf.shape, follower, shapes, whole, rest)
+                leaf = _put(leaf, self._share(leaf.shape, place) if split else place)
+            placed.append(leaf)
         return jax.tree.unflatten(structure, placed)
 
 

@@ -9,6 +9,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
+from jax.sharding import AxisType
+
 import optlab as ol
 
 REMEMBERS = "a NaN gradient stays in the running statistics until they are reset"
@@ -29,6 +32,12 @@ class Row:
     make: Callable[[], Any]
     claims: tuple[str, ...] = ()
     allow: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def data_mesh() -> jax.sharding.Mesh:
+    """That of the clause on sharding: the parameters of both must lie on one."""
+    devices = jax.devices()[: 4 if jax.device_count() >= 4 else jax.device_count()]
+    return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
 
 def moments(**options: Any) -> ol.Transformation:
@@ -85,6 +94,7 @@ TRANSFORMS = {
     "look_ahead": Row(
         lambda: ol.chain(moments(), ol.look_ahead(0.004), ol.divide_by_rms()), LINK, STATEFUL
     ),
+    "offload": Row(lambda: ol.transforms.offload(ol.adam(1e-2)), (*METHOD, "scale_invariant"), STATEFUL),
     "route": Row(lambda: ol.route({ol.everything: ol.adam(1e-2)}), LINK, STATEFUL),
     "scale": Row(lambda: ol.scale(3.0), LINK),
     "scale_by_adadelta": Row(lambda: ol.scale_by_adadelta(), LINK, STATEFUL),
@@ -100,6 +110,11 @@ TRANSFORMS = {
         lambda: ol.chain(moments(b2=0.9), ol.subtract_squared_mean(), ol.divide_by_rms(1e-2)),
         LINK,
         STATEFUL,
+    ),
+    "zero1": Row(
+        lambda: ol.transforms.zero1(ol.adam(1e-2), data_mesh()),
+        (*METHOD, "scale_invariant"),
+        STATEFUL | {"one_trace": "parameters of one device are on the mesh after the first step"},
     ),
 }
 

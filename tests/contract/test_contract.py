@@ -10,7 +10,7 @@ import pytest
 
 import optlab as ol
 
-NOT_TRANSFORMATIONS = {"describe"}
+NOT_TRANSFORMATIONS = {"describe", "state_sharding"}
 
 QUICK = (
     "bad_hyperparameters",
