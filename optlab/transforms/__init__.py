@@ -12,22 +12,33 @@ _adadelta              the size of past steps in place of a learning rate
 _trust_ratio           steps relative to the parameters' size
 _decay, _penalties     decoupled decay; L1 and L2 in the gradient
 _gradient_noise, _centralize, _scale, _learning_rate
+_average_params, _average_tail, _averaging   averages of the parameters
+_lookahead, _schedule_free   optimizers that move towards an average
+_eval_params           the average to evaluate with
 _route, _freeze        other links for other groups of parameters
+_store, _state_fields  another link's state, kept in fewer bytes
+_with_master, _apply_updates   16-bit parameters that learn
 _describe              the table of what happens to which parameter
+_migrate, _reset, _state_entries   states edited: for another transformation, afresh in parts
 _sharding, _zero1, _offload, _meshes   where a state lies: which devices, which memory
 """
 
 from optlab.transforms._accumulate_moments import accumulate_moments
 from optlab.transforms._adadelta import scale_by_adadelta
 from optlab.transforms._adaptive_clip import adaptive_clip
+from optlab.transforms._apply_updates import apply_updates
+from optlab.transforms._average_params import average_params
 from optlab.transforms._centralize import centralize
 from optlab.transforms._clipping import clip_by_global_norm, clip_by_norm, clip_by_value
 from optlab.transforms._decay import add_decayed_weights
 from optlab.transforms._describe import describe
 from optlab.transforms._divide_by_rms import divide_by_rectified_rms, divide_by_rms
+from optlab.transforms._eval_params import eval_params
 from optlab.transforms._freeze import freeze
 from optlab.transforms._gradient_noise import add_gradient_noise
 from optlab.transforms._learning_rate import scale_by_learning_rate
+from optlab.transforms._lookahead import lookahead
+from optlab.transforms._migrate import Migration, migrate
 from optlab.transforms._moment_links import (
     correct_bias,
     keep_maximum,
@@ -37,18 +48,23 @@ from optlab.transforms._moment_links import (
 from optlab.transforms._momentum import accumulate_average, accumulate_momentum
 from optlab.transforms._offload import offload
 from optlab.transforms._penalties import add_l1, add_l2
+from optlab.transforms._reset import reset
 from optlab.transforms._route import route
 from optlab.transforms._scale import scale
+from optlab.transforms._schedule_free import schedule_free
 from optlab.transforms._sharding import state_sharding
 from optlab.transforms._sign import interpolate_momentum, sign
+from optlab.transforms._store import store
 from optlab.transforms._trust_ratio import (
     clip_by_rms,
     scale_by_parameter_rms,
     scale_by_trust_ratio,
 )
+from optlab.transforms._with_master import with_master
 from optlab.transforms._zero1 import zero1
 
 __all__ = [
+    "Migration",
     "accumulate_average",
     "accumulate_moments",
     "accumulate_momentum",
@@ -57,6 +73,8 @@ __all__ = [
     "add_gradient_noise",
     "add_l1",
     "add_l2",
+    "apply_updates",
+    "average_params",
     "centralize",
     "clip_by_global_norm",
     "clip_by_norm",
@@ -66,19 +84,26 @@ __all__ = [
     "describe",
     "divide_by_rectified_rms",
     "divide_by_rms",
+    "eval_params",
     "freeze",
     "interpolate_momentum",
     "keep_maximum",
     "look_ahead",
+    "lookahead",
+    "migrate",
     "offload",
+    "reset",
     "route",
     "scale",
     "scale_by_adadelta",
     "scale_by_learning_rate",
     "scale_by_parameter_rms",
     "scale_by_trust_ratio",
+    "schedule_free",
     "sign",
     "state_sharding",
+    "store",
     "subtract_squared_mean",
+    "with_master",
     "zero1",
 ]

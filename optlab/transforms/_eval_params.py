@@ -91,15 +91,38 @@ def _averages(tree: Any, prefix: str) -> Iterator[_Average]:
             yield _Average(name, _by_path(node.z), _recovered(node.b1))
             inner = node.base_optimizer_state
         else:
-            average, ready = node.averaged()
-            yield _Average(name, _by_path(average), _where(ready))
             inner = getattr(node, "inner", None)
+            average, ready = _decoded(name, node).averaged()
+            yield _Average(name, _by_path(average), _where(ready))
         yield from _averages(inner, name)
 
 
 def _offers(node: Any) -> bool:
     is_optax = isinstance(node, optax.contrib.ScheduleFreeState)
     return is_optax or callable(getattr(node, "averaged", None))
+
+
+def _decoded(name: str, node: Any) -> Any:
+    """The state with what `store` keeps in fewer bits as it was, but for the one inside."""
+
+    def decode(leaf):
+        if not _is_stored(leaf):
+            return leaf
+        if len(leaf) > 1:
+            raise ValueError(
+                f"eval_params: {name} is kept in codes of {type(leaf).__name__}, which only its "
+                "storage can read, and which are too coarse for parameters. Keep the average "
+                "exactly: average_params(store(tx, ...)) instead of store(average_params(tx), ...)."
+            )
+        return leaf.codes.astype(numerics.compute_dtype(leaf.codes.dtype))
+
+    if hasattr(node, "inner"):
+        node = node._replace(inner=None)
+    return jax.tree.map(decode, node, is_leaf=_is_stored)
+
+
+def _is_stored(node: Any) -> bool:
+    return isinstance(node, tuple) and getattr(node, "_fields", ())[:1] == ("codes",)
 
 
 def _kind(node: Any) -> str:
@@ -139,12 +162,17 @@ def _chosen(which: str, found: list[_Average]) -> _Average:
     fits = [a for a in found if a.name == which] or [
         a for a in found if f"/{a.name}".endswith(f"/{which}")
     ]
-    if len(fits) != 1:
-        names = [a.name for a in fits or found]
-        problem = f"fits {len(fits)} averages" if fits else "is no average of this state"
+    names = [a.name for a in fits or found]
+    if len(fits) > 1:
         raise ValueError(
-            f"eval_params: which={which!r} {problem}; "
-            + (f"give one of {', '.join(names)}." if fits else checks.nearest(which, names))
+            f"eval_params: which={which!r} fits {len(fits)} averages; give one of "
+            f"{', '.join(names)}."
+        )
+    if not fits:
+        known = [*names, *(name.rsplit("/", 1)[-1] for name in names)]
+        raise ValueError(
+            f"eval_params: which={which!r} is no average of this state; "
+            f"{checks.nearest(which, known)}"
         )
     return fits[0]
 

@@ -42,7 +42,8 @@ BYTES = {  # for a parameter, and in all: what the docstrings say under Cost; no
     "add_gradient_noise": (0, 4),
     "scale_by_learning_rate": (0, 8),
 }
-OWNED_ELSEWHERE = {"_route", "_describe", "_freeze"}
+WRAPPERS = {"_average_params", "_lookahead", "_schedule_free"}
+OWNED_ELSEWHERE = {"_route", "_describe", "_freeze", "_eval_params", *WRAPPERS}
 
 every_case = pytest.mark.parametrize("name", CASES)
 
