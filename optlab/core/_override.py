@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from optlab.core import _checks, _hyperparameters
 from optlab.core._link import ScheduledState
-from optlab.core._reading import is_recording
+from optlab.core._reading import is_recording, place_inside
 from optlab.core._transformation import Transformation
 from optlab.core._trees import path_text
 
@@ -123,6 +123,6 @@ def _map_scheduled(
             node = change(place, node)
         if getattr(node, "inner", None) is None:
             return node
-        return node._replace(inner=_map_scheduled(change, node.inner, place))
+        return node._replace(inner=_map_scheduled(change, node.inner, place_inside(node, place)))
 
     return jax.tree_util.tree_map_with_path(visit, tree, is_leaf=is_recording)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from optlab.core._link import ScheduledState
 from optlab.core._trees import path_text
 
 
@@ -40,6 +41,12 @@ def is_recording(node: Any) -> bool:
     return callable(getattr(node, "recorded", None))
 
 
+def place_inside(node: Any, place: str) -> str:
+    """The place of what a recording state holds: a link's own state is where its values are."""
+    own = isinstance(node, ScheduledState)
+    return place if own else "/".join(filter(None, (place, "inner")))
+
+
 def _collect(tree: Any, prefix: str, found: dict[str, list[tuple[str, Any]]]) -> None:
     for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_recording):
         if not is_recording(node):
@@ -49,4 +56,4 @@ def _collect(tree: Any, prefix: str, found: dict[str, list[tuple[str, Any]]]) ->
             found[name].append((place, value))
         inner = getattr(node, "inner", None)
         if inner is not None:
-            _collect(inner, place, found)
+            _collect(inner, place_inside(node, place), found)

@@ -15,6 +15,9 @@ _gradient_noise, _centralize, _scale, _learning_rate
 _average_params, _average_tail, _averaging   averages of the parameters
 _lookahead, _schedule_free   optimizers that move towards an average
 _eval_params           the average to evaluate with
+_guard, _loss_scale    steps that survive bad gradients, and float16's range
+_accumulate_gradients  one step for several micro-batches
+_conditional, _finite_links   what these three are made with
 _route, _freeze        other links for other groups of parameters
 _store, _state_fields  another link's state, kept in fewer bytes
 _with_master, _apply_updates   16-bit parameters that learn
@@ -23,6 +26,7 @@ _migrate, _reset, _state_entries   states edited: for another transformation, af
 _sharding, _zero1, _offload, _meshes   where a state lies: which devices, which memory
 """
 
+from optlab.transforms._accumulate_gradients import accumulate_gradients
 from optlab.transforms._accumulate_moments import accumulate_moments
 from optlab.transforms._adadelta import scale_by_adadelta
 from optlab.transforms._adaptive_clip import adaptive_clip
@@ -36,8 +40,10 @@ from optlab.transforms._divide_by_rms import divide_by_rectified_rms, divide_by_
 from optlab.transforms._eval_params import eval_params
 from optlab.transforms._freeze import freeze
 from optlab.transforms._gradient_noise import add_gradient_noise
+from optlab.transforms._guard import guard, raise_if_gave_up
 from optlab.transforms._learning_rate import scale_by_learning_rate
 from optlab.transforms._lookahead import lookahead
+from optlab.transforms._loss_scale import dynamic_loss_scale, scale_loss
 from optlab.transforms._migrate import Migration, migrate
 from optlab.transforms._moment_links import (
     correct_bias,
@@ -66,6 +72,7 @@ from optlab.transforms._zero1 import zero1
 __all__ = [
     "Migration",
     "accumulate_average",
+    "accumulate_gradients",
     "accumulate_moments",
     "accumulate_momentum",
     "adaptive_clip",
@@ -84,14 +91,17 @@ __all__ = [
     "describe",
     "divide_by_rectified_rms",
     "divide_by_rms",
+    "dynamic_loss_scale",
     "eval_params",
     "freeze",
+    "guard",
     "interpolate_momentum",
     "keep_maximum",
     "look_ahead",
     "lookahead",
     "migrate",
     "offload",
+    "raise_if_gave_up",
     "reset",
     "route",
     "scale",
@@ -99,6 +109,7 @@ __all__ = [
     "scale_by_learning_rate",
     "scale_by_parameter_rms",
     "scale_by_trust_ratio",
+    "scale_loss",
     "schedule_free",
     "sign",
     "state_sharding",
