@@ -116,6 +116,12 @@ def test_every_leaf_becomes_a_moments_node():
     assert all(map(is_moments, jax.tree.leaves(nodes, is_leaf=is_moments)))
 
 
+def test_a_gradient_of_another_shape_is_refused_also_without_a_mean():
+    tx = accumulate_moments(b1=None)
+    with pytest.raises(ValueError, match=r"second moment.*\(3,\)|\(3,\).*second moment"):
+        tx.update(jnp.ones(2), tx.init(jnp.ones(3)))
+
+
 def test_initial_value_is_the_second_moment_before_the_first_gradient():
     tx = accumulate_moments(None, 0.75, initial_value=4.0)
     np.testing.assert_array_equal(tx.init(jnp.zeros(2)).second, [4, 4])

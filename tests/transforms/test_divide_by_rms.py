@@ -86,6 +86,13 @@ def test_rectification_is_radam(b2, threshold, convention):
         np.testing.assert_allclose(follow(tx, G), want, rtol=2e-9)
 
 
+@pytest.mark.parametrize("convention", ["paper", "pytorch"])
+def test_rectified_zero_over_zero_is_zero_too(convention):
+    rectify = divide_by_rectified_rms(0.0, convention=convention)
+    updates = follow(core.chain(accumulate_moments(b2=0.9), rectify), jnp.zeros((20, 1)))
+    np.testing.assert_array_equal(updates, 0)
+
+
 def test_with_b2_999_the_first_five_steps_are_plain_means():
     updates = follow(
         core.chain(accumulate_moments(), divide_by_rectified_rms()), jnp.full((6, 1), 7.0)
