@@ -49,6 +49,11 @@ LINK = (*LOCAL, *STILL, "odd", "accumulation")
 
 TRANSFORMS = {
     "accumulate_average": Row(lambda: ol.accumulate_average(0.9), LINK, STATEFUL),
+    "accumulate_gradients": Row(
+        lambda: ol.transforms.accumulate_gradients(ol.adam(1e-2), 2),
+        METHOD,
+        {"learning_rate_zero": "the fifth micro-batch ends no optimizer step"},
+    ),
     "accumulate_momentum": Row(lambda: ol.accumulate_momentum(0.9), LINK, STATEFUL),
     "accumulate_moments": Row(lambda: ol.chain(moments(), ol.divide_by_rms()), LINK, STATEFUL),
     "adaptive_clip": Row(lambda: ol.adaptive_clip(0.1), LINK),
@@ -86,7 +91,9 @@ TRANSFORMS = {
     "divide_by_rms": Row(
         lambda: ol.chain(moments(b1=None), ol.divide_by_rms(eps_root=1e-12)), LINK, STATEFUL
     ),
+    "dynamic_loss_scale": Row(lambda: ol.transforms.dynamic_loss_scale(ol.adam(1e-2)), METHOD),
     "freeze": Row(ol.freeze, LOCAL),
+    "guard": Row(lambda: ol.transforms.guard(ol.adam(1e-2), spike=10.0), METHOD),
     "interpolate_momentum": Row(lambda: ol.interpolate_momentum(), LINK, STATEFUL),
     "keep_maximum": Row(
         lambda: ol.chain(moments(), ol.keep_maximum(), ol.divide_by_rms()), LINK, STATEFUL
