@@ -76,12 +76,17 @@ def apply_updates(
         noise = next(noises, None)
         p, u = jnp.asarray(p), jnp.asarray(u)
         if noise is None or p.dtype not in (jnp.bfloat16, jnp.float16):
-            wide = jnp.promote_types(p.dtype, u.dtype)
+            wide = _wider(p.dtype, u.dtype)
             return (p.astype(wide) + u.astype(wide)).astype(p.dtype)
-        wide = jnp.promote_types(jnp.float32, u.dtype)
+        wide = _wider(jnp.float32, u.dtype)
         return stochastic_round(p.astype(wide) + u.astype(wide), p.dtype, noise)
 
     return trees.rebox(given, jax.tree.map(add, params, updates))
+
+
+def _wider(a: Any, b: Any) -> Any:
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.promote_types(a, b)
 
 
 def _noises(params: PyTree, count: Any, key: Any, seed: int) -> list[Noise]:
