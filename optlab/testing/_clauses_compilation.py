@@ -100,7 +100,7 @@ def grad_through_update(subject: Subject, size: float) -> None:
 
 @catalogue.clause(over={"eager_init": False, "jit_init": True})
 def donation(subject: Subject, jitted: bool) -> None:
-    """Parameters and a fresh state can be donated: no buffer is shared."""
+    """Parameters and a fresh state can be donated: no buffer is shared, no number changes."""
     tx = subject.tx()
     params = jax.tree.map(jnp.array, subject.params())
     state = (jax.jit(tx.init) if jitted else tx.init)(params)

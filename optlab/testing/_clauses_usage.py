@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optlab.core import Transformation
+from optlab.core import Transformation, followers, trees
 from optlab.testing import _compare as compare
 from optlab.testing._clauses import Broken, NotApplicable
 from optlab.testing._clauses import transformation_clauses as catalogue
@@ -91,10 +91,22 @@ def accumulation(subject: Subject) -> None:
 @catalogue.clause()
 def mapped_params(subject: Subject) -> None:
     """`optax.tree.map_params` finds the parameter-like parts of the state."""
-    tx, params = subject.tx(), subject.params()
-    state = tx.init(params)
-    mapped = optax.tree.map_params(tx, lambda x: x, state)
-    compare.same_signature("called optax.tree.map_params", state, mapped)
+    tx, run = subject.tx(), subject.plain
+    state, params = run.states[-1], run.params[0]
+    did = "called optax.tree.map_params to add 1"
+    mapped = optax.tree.map_params(tx, lambda x: x + jnp.ones((), x.dtype), state)
+    compare.same_signature(did, state, mapped)
+    shapes = [np.shape(p) for p in jax.tree.leaves(params)]
+    for (path, before), after, follower in zip(
+        jax.tree_util.tree_leaves_with_path(state),
+        jax.tree.leaves(mapped),
+        followers(state, params),
+        strict=True,
+    ):
+        if follower.param is not None and np.shape(before) == shapes[follower.param]:
+            compare.identical(
+                f"{did}, at {trees.path_text(path)!r}", after, before + 1, "what is mapped"
+            )
 
 
 def _each_number(subject: Subject) -> dict[str, Callable[[Any], Any]]:
@@ -202,11 +214,9 @@ BAD = {
 @catalogue.clause("capability")
 def bad_hyperparameters(subject: Subject) -> None:
     """Values out of range (lr = -1, b1 = 1, eps = -1, NaN) are refused at once, by name."""
-    found = 0
     for name, make in _each_number(subject).items():
         short = name.rsplit("/", 1)[-1]
         for value in BAD.get(short, (float("nan"),)):
-            found += 1
             try:
                 got = make(value)
             except (ValueError, TypeError) as error:

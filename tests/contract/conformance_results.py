@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,25 @@ def subjects() -> dict[str, dict[str, Any]]:
     return ours | theirs
 
 
-def measure(name: str) -> dict[str, Any]:
-    """How the clauses ended: only what did not pass is listed, with a line on what was found."""
+def measure(name: str, only: str | None = None) -> dict[str, Any]:
+    """How the clauses ended: only what did not pass is listed, with a line on what was found.
+
+    In JAX's default settings and without warnings as errors, as users run Optax.
+    """
     arguments = subjects()[name]
-    report = ol.testing.check_transformation(arguments.pop("make_tx"), **arguments)
+    with (
+        warnings.catch_warnings(),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        warnings.simplefilter("ignore")
+        if only is not None:
+            named = {n for n in ol.testing.clauses() if only in (n, n.split("[")[0])}
+            allow = arguments.get("allow", {})
+            arguments["allow"] = {
+                n: reason for n, reason in allow.items() if named & {n} or n == only
+            }
+        report = ol.testing.check_transformation(arguments.pop("make_tx"), only=only, **arguments)
     ended: dict[str, Any] = {"passed": report.counts().get("passed", 0)}
     for result in report.results:
         if result.status != "passed":
@@ -41,6 +57,18 @@ def measure(name: str) -> dict[str, Any]:
             line = result.found.splitlines()[0] if result.found else ""
             ended.setdefault(result.status, {})[result.clause] = line[:160]
     return ended
+
+
+def merged(old: dict[str, Any], new: dict[str, Any], clauses: list[str]) -> dict[str, Any]:
+    """The old results with those of some clauses measured again."""
+    result: dict[str, Any] = {}
+    known = old["passed"] + sum(len(cs) for status, cs in old.items() if status != "passed")
+    for status in ("failed", "allowed", "not applicable"):
+        kept = {c: found for c, found in old.get(status, {}).items() if c not in clauses}
+        both = kept | new.get(status, {})
+        if both:
+            result[status] = both
+    return {"passed": known - sum(map(len, result.values())), **result}
 
 
 def load() -> dict[str, Any]:
