@@ -23,6 +23,7 @@ LOCAL = ("leaf_local", "nan_stays_in_its_leaf")
 STILL = ("zero_gradient_gives_zero_update",)
 STEPS = ("linear_in_learning_rate",)
 METHOD = (*LOCAL, *STILL, *STEPS, "odd", "accumulation", "descends")
+ADAPTIVE = (*METHOD, "scale_invariant")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,7 @@ TRANSFORMS = {
     ),
     "add_l1": Row(lambda: ol.add_l1(0.1), (*LOCAL, "odd")),
     "add_l2": Row(lambda: ol.add_l2(0.1), (*LOCAL, "odd")),
+    "average_params": Row(lambda: ol.average_params(ol.adam(1e-2)), ADAPTIVE, STATEFUL),
     "centralize": Row(ol.centralize, LINK),
     "clip_by_global_norm": Row(
         lambda: ol.clip_by_global_norm(1.0), (*STILL, "odd", "accumulation")
@@ -101,7 +103,10 @@ TRANSFORMS = {
     "look_ahead": Row(
         lambda: ol.chain(moments(), ol.look_ahead(0.004), ol.divide_by_rms()), LINK, STATEFUL
     ),
-    "offload": Row(lambda: ol.transforms.offload(ol.adam(1e-2)), (*METHOD, "scale_invariant"), STATEFUL),
+    "lookahead": Row(lambda: ol.lookahead(ol.adam(1e-2), 3), METHOD, STATEFUL),
+    "offload": Row(
+        lambda: ol.transforms.offload(ol.adam(1e-2)), (*METHOD, "scale_invariant"), STATEFUL
+    ),
     "route": Row(lambda: ol.route({ol.everything: ol.adam(1e-2)}), LINK, STATEFUL),
     "scale": Row(lambda: ol.scale(3.0), LINK),
     "scale_by_adadelta": Row(lambda: ol.scale_by_adadelta(), LINK, STATEFUL),
@@ -109,14 +114,37 @@ TRANSFORMS = {
     "scale_by_parameter_rms": Row(
         lambda: ol.scale_by_parameter_rms(),
         LINK,
-        {"huge": "the second update is multiplied by what the first has made of the parameters"},
+        dict.fromkeys(
+            ["huge", "spike_recovery", "float16_gradients[large]"],
+            "the second update is multiplied by what the first has made of the parameters",
+        ),
     ),
     "scale_by_trust_ratio": Row(lambda: ol.scale_by_trust_ratio(), LINK),
+    "schedule_free": Row(lambda: ol.schedule_free(ol.adam(1e-2, b1=0.0)), METHOD, STATEFUL),
     "sign": Row(ol.sign, (*LINK, "scale_invariant")),
+    "store": Row(
+        lambda: ol.transforms.store(
+            ol.adam(1e-2),
+            {"first": ol.storage.bf16(), "second": ol.storage.int8()},
+            where=ol.everything,
+            min_size=12,
+        ),
+        METHOD,
+        STATEFUL | {"permutation_of_axes": "rounding belongs to an entry's place"},
+    ),
     "subtract_squared_mean": Row(
         lambda: ol.chain(moments(b2=0.9), ol.subtract_squared_mean(), ol.divide_by_rms(1e-2)),
         LINK,
         STATEFUL,
+    ),
+    "with_master": Row(
+        lambda: ol.transforms.with_master(ol.adam(1e-2)),
+        METHOD,
+        STATEFUL
+        | {
+            "bfloat16_accuracy": "an update is the step from one bfloat16 number to another",
+            "low_precision_second_moment": "updates that are not applied come again with the next",
+        },
     ),
     "zero1": Row(
         lambda: ol.transforms.zero1(ol.adam(1e-2), data_mesh()),
@@ -124,8 +152,6 @@ TRANSFORMS = {
         STATEFUL | {"one_trace": "parameters of one device are on the mesh after the first step"},
     ),
 }
-
-ADAPTIVE = (*METHOD, "scale_invariant")
 
 RECIPES = {
     "adabelief": Row(lambda: ol.adabelief(1e-2), METHOD, STATEFUL),

@@ -10,7 +10,13 @@ import pytest
 
 import optlab as ol
 
-NOT_TRANSFORMATIONS = {"describe", "eval_params", "raise_if_gave_up", "scale_loss", "state_sharding"}
+NOT_TRANSFORMATIONS = {
+    "describe",
+    "eval_params",
+    "raise_if_gave_up",
+    "scale_loss",
+    "state_sharding",
+}
 
 QUICK = (
     "bad_hyperparameters",

@@ -362,12 +362,9 @@ ALLOWED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("storages", [INT8, BF16], ids=["int8", "bf16"])
 def test_it_keeps_the_contract_with_stored_arrays(storages):
-    allow = dict(ALLOWED)
-    if storages is BF16:
-        allow["checkpoint[npz]"] = "NumPy's files have no bfloat16"
     report = ol.testing.check_transformation(
         lambda: ol.store(ol.adam(1e-2), storages, min_size=1000),
         params=contract_params(),
-        allow=allow,
+        allow=ALLOWED,
     )
     assert report, str(report)
