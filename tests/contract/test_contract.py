@@ -11,6 +11,7 @@ import pytest
 import optlab as ol
 
 NOT_TRANSFORMATIONS = {
+    "apply_updates",
     "describe",
     "eval_params",
     "raise_if_gave_up",
