@@ -3,7 +3,7 @@
 #   make run        trains the digits network           make run ARGS="--compare sgd,adam,adamw"
 #   make test       runs the tests                      make test ARGS="tests/core -x"
 #   make test-all   runs the slow tests too
-#   make docs-tables  rewrites docs/parity.md
+#   make docs-tables  rewrites docs/parity.md and docs/conformance.md
 #   make mutation   breaks optlab and sees who notices  make mutation ARGS="--only clipping"
 #   make lint       checks style and types
 #   make clean      removes .venv and caches
@@ -28,6 +28,7 @@ test-all: env-test
 
 docs-tables: env-test
 	$(BIN)/python tests/parity/generate.py
+	$(BIN)/python tests/contract/generate.py
 
 mutation: env-test
 	nice $(BIN)/python tests/mutation/run.py $(ARGS)
