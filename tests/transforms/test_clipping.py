@@ -54,6 +54,16 @@ def test_clip_by_global_norm_looks_at_all_leaves_together():
             np.testing.assert_allclose(updates[name], gradient * 0.7 / norm, rtol=1e-14)
 
 
+def test_the_recorded_norm_is_as_wide_as_the_widest_leaf():
+    with jax.enable_x64(True):
+        tx = clip_by_global_norm(1.0)
+        params = {"a": jnp.ones(2, jnp.float32), "b": jnp.full(2, 1 / 3, jnp.float64)}
+        state = tx.update(params, tx.init(params))[1]
+        norm = core.read(state)["norm"]
+        assert norm.dtype == jnp.float64
+        np.testing.assert_allclose(norm, np.sqrt(2 + 2 / 9), rtol=1e-12)
+
+
 def test_the_norm_before_clipping_is_recorded():
     tx = clip_by_global_norm(1.0)
     state = tx.init(jnp.zeros(2))
