@@ -72,7 +72,7 @@ class AccumulateGradients(Wrapper):
         total = trees.map_leaves(add, updates, state.total, names=("the sum",))
         last = state.micro_step >= self.every - 1
         good = self._finite(last, total)
-        new, inner = step_if(
+        _, new, inner = step_if(
             last & good,
             self.record_name,
             self.inner,
@@ -94,7 +94,7 @@ class AccumulateGradients(Wrapper):
         """Whether the sum is a number; looked at only where it is used."""
 
         def look(total):
-            return jnp.isfinite(numerics.global_norm(total))
+            return jnp.isfinite(numerics.scaled_norm(total).root)
 
         total = lax.stop_gradient(total)
         if checks.is_concrete(last):

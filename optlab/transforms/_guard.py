@@ -82,27 +82,25 @@ class Guard(Wrapper):
         require_arrays(self.record_name, updates)
         norm = lax.stop_gradient(numerics.global_norm(updates)).astype(state.last_norm.dtype)
         finite = norm <= LARGEST_NORM  # not the other way round: a NaN is not small
-        finite &= self._gives_finite(finite, updates, state, params, extra)
-        good = finite if self.spike is None else finite & ~self._spikes(norm, state)
-        new, inner = step_if(
-            good, self.record_name, self.inner, updates, state.inner, params, extra
+        known = keeps_finite(self.inner)
+        if known:
+            finite &= lax.stop_gradient(all_finite(list(current_values(self.inner, state.inner))))
+        wanted = finite if self.spike is None else finite & ~self._spikes(norm, state)
+        good, new, inner = step_if(
+            wanted,
+            self.record_name,
+            self.inner,
+            updates,
+            state.inner,
+            params,
+            extra,
+            judged=not known,
         )
+        finite &= good | ~wanted
         state = self._counted(state, norm, good, finite)._replace(inner=inner)
         if checks.is_concrete(good, state.gave_up) and not good and state.gave_up:
             raise FloatingPointError(_told("guard", state))
         return new, state
-
-    def _gives_finite(
-        self, finite: jax.Array, updates: Any, state: GuardState, params: Any, extra: Any
-    ) -> jax.Array:
-        """Whether the step would give finite updates and state, found out without taking it."""
-        if checks.is_concrete(finite) and not finite:
-            return finite
-        if keeps_finite(self.inner):
-            result = list(current_values(self.inner, state.inner))
-        else:
-            result = self.inner.step(updates, state.inner, params, **extra)
-        return lax.stop_gradient(all_finite(result))
 
     def _spikes(self, norm: jax.Array, state: GuardState) -> jax.Array:
         limit = numerics.scalar(self.spike, norm.dtype) * state.typical_norm()
@@ -181,16 +179,16 @@ def guard(
 
     Cost:
       28 bytes in all; one read of the gradients. A link of optlab's is known to keep finite what is
-      finite, so its results are not judged. Around any other, an update is computed twice, once to
-      be judged, with temporaries for what it gives.
+      finite, so its results are not judged. Around any other, updates and new state are held beside
+      the old until they are judged, and read once more.
 
     Place in a chain:
       Around everything. What stands before it sees the bad gradients. Around
       `accumulate_gradients` it judges every micro-batch.
 
     Differs from:
-      `optax.apply_if_finite` judges the updates alone, so that `adam` keeps an infinite second
-      moment after a gradient of 1e25, and accepts bad updates after too many.
+      `optax.apply_if_finite` judges the gradients alone, so that `adam` keeps an infinite second
+      moment after one of 1e25, and accepts bad ones after too many.
 
     Example:
       >>> import jax.numpy as jnp, optlab as ol

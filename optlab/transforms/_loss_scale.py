@@ -79,8 +79,9 @@ class DynamicLossScale(Wrapper):
         def unscaled(updates):
             return jax.tree.map(lambda u: u * inverse.astype(u.dtype), updates)
 
-        good = lax.stop_gradient(jnp.isfinite(numerics.global_norm(unscaled(updates))))
-        new, inner = step_if(
+        # The root of scale · root: large finite entries are no overflow.
+        good = lax.stop_gradient(jnp.isfinite(numerics.scaled_norm(updates).root))
+        _, new, inner = step_if(
             good,
             self.record_name,
             self.inner,
