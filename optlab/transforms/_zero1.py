@@ -55,13 +55,20 @@ class Zero1(Wrapper):
     ) -> Any:
         like = sharding.arrays(updates) if params is None else params
         whole = self._layouts(like)
+        params = lying = self._place(params, like, whole, split=False)
         inner, shards, params = (
-            self._place(tree, like, whole, split=True) for tree in (state.inner, updates, params)
+            self._place(tree, like, whole, split=True)
+            for tree in (state.inner, updates, jax.tree.map(jax.lax.optimization_barrier, params))
         )
         shards, inner = self.inner.step(shards, inner, params, **extra)
-        shards = self._place(shards, like, whole, split=True)
-        inner = self._place(inner, like, whole, split=True)
-        return self._place(shards, like, whole, split=False), Zero1State(inner)
+        updates = self._place(shards, like, whole, split=False)
+        # Tied to parameters that are held where they lie. Else XLA, which joins constraints in a
+        # row and drops unused ones, may let the sum of the two lie like the shares.
+        if params is not None:
+            updates = jax.tree.map(
+                lambda p, u: jax.lax.optimization_barrier((p, u))[1], lying, updates
+            )
+        return updates, Zero1State(self._place(inner, like, whole, split=True))
 
     def _share(self, shape: tuple[int, ...], place: Sharding) -> Sharding:
         """The layout, split further along the longest dimension that allows it."""
@@ -190,7 +197,9 @@ def zero1(
 
     Special cases:
       With an axis of one device nothing moves. Outside of `jit` arrays are moved by
-      `jax.device_put`. Complex, integer and zero-size leaves are treated alike.
+      `jax.device_put`. Without `params`, `update` takes the layout of the updates from their
+      shapes, but cannot hold the parameters where they lie: on an Auto mesh XLA may then split
+      the sum of the two.
 
     Cost:
       State bytes a device: 1 / size of `axis`. Traffic of a step: that of data parallelism, one

@@ -212,6 +212,7 @@ def test_a_table_does_not_change_how_the_next_state_is_made():
     assert first["kernel"].addressable_shards[0].data.shape == (2, 16)
 
 
+@pytest.mark.slow
 def test_a_state_restored_by_its_table_is_in_place(tmp_path):
     checkpoint = pytest.importorskip("orbax.checkpoint")
     tx, params = ol.adafactor(min_dim_size_to_factor=2), placed(AUTO, SPLIT)

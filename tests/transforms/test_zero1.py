@@ -125,6 +125,27 @@ def test_the_compiled_step_scatters_gradients_and_gathers_updates(kind):
     )
 
 
+@pytest.mark.parametrize(
+    "inner", [ol.sgd(0.1), ol.adam(0.1), ol.adamw(0.1)], ids=["sgd", "adam", "adamw"]
+)
+def test_parameters_keep_their_layout_through_a_scan_over_steps(inner):
+    mesh = make_mesh("auto")
+    place = NamedSharding(mesh, P("model"))
+    params = jax.device_put(np.ones((32, 8), np.float32), place)
+    tx = t.zero1(inner, mesh, param_sharding=place)
+
+    def run(params):
+        def step(carry, _):
+            params, state = carry
+            grads = jax.grad(lambda p: jnp.sum(p**2))(params)
+            updates, state = tx.update(grads, state, params)
+            return (params + updates, state), None
+
+        return jax.lax.scan(step, (params, tx.init(params)), None, length=2)[0][0]
+
+    assert lies_on(jax.jit(run)(params), place)
+
+
 def test_partial_sums_of_gradients_are_taken_as_they_come():
     mesh = make_mesh("explicit", *EIGHT)
     with jax.set_mesh(mesh):
@@ -143,7 +164,7 @@ def test_partial_sums_of_gradients_are_taken_as_they_come():
         )
 
 
-@pytest.mark.parametrize("kind", ["auto", "explicit"])
+@pytest.mark.parametrize("kind", ["auto", pytest.param("explicit", marks=pytest.mark.slow)])
 def test_what_the_model_axis_splits_is_split_further(kind):
     declared = SPLIT if kind == "auto" else None
     state, *_ = check(
@@ -154,6 +175,7 @@ def test_what_the_model_axis_splits_is_split_further(kind):
     assert {s.data.shape for s in first["bias"].addressable_shards} == {(12,)}  # no axis is left
 
 
+@pytest.mark.slow
 def test_moments_pass_through():
     check(
         lambda around: ol.chain(
@@ -167,6 +189,7 @@ def test_moments_pass_through():
     )
 
 
+@pytest.mark.slow
 def test_a_group_of_a_route_and_a_masked_part_may_be_split():
     def tx_of(around):
         groups = {ol.path("kernel"): around(ol.adam(1e-2))}
