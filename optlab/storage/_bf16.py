@@ -7,11 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optlab.core import checks, static
+from optlab.core import static
+from optlab.storage._arguments import ROUNDINGS
 from optlab.storage._rounding import stochastic_round
 from optlab.storage._storage import Storage
-
-ROUNDINGS = checks.one_of("stochastic", "nearest")
 
 
 class Rounded(NamedTuple):

@@ -10,12 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from optlab.core import checks, static
-from optlab.storage._bf16 import ROUNDINGS
+from optlab.storage._arguments import ROUNDINGS, VALUES
 from optlab.storage._blocks import block_max, reciprocal, spread
 from optlab.storage._noise import Noise
 from optlab.storage._storage import Storage
-
-VALUES = checks.one_of("auto", "signed", "nonnegative")
 
 
 class Coded(NamedTuple):
@@ -152,7 +150,7 @@ def int8(
       >>> import jax.numpy as jnp, optlab as ol
       >>> second = ol.storage.int8(values="nonnegative")
       >>> second.decode(second.encode(jnp.array([1.0, 1e-4, 1e-8])))
-      Array([1.00000e+00, 9.96...e-05, 1.54...e-08], dtype=float32)
+      Array([1.00...e+00, 1.08...e-04, 1.91...e-08], dtype=float32)
 
     Source:
       Dettmers et al., "8-bit optimizers via block-wise quantization", 2021, arXiv:2110.02861.

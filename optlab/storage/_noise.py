@@ -67,7 +67,7 @@ def salt(seed: int, name: str) -> np.uint32:
     Example:
       >>> import optlab as ol
       >>> int(ol.storage.salt(0, "first/kernel"))
-      3095606413
+      1842385037
     """
     return np.uint32(zlib.crc32(f"{seed}:{name}".encode()))
 

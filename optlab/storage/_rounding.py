@@ -72,3 +72,27 @@ def _by_neighbours(value: jax.Array, dtype: np.dtype, noise: Noise) -> jax.Array
     take = noise.uniform(value) * gap < jnp.abs(error)
     inside = jnp.isfinite(other) & (error != 0)
     return jnp.where(take & inside, other, nearest)
+
+
+def quantum(x: jax.Array, mantissa: int, least: int) -> jax.Array:
+    """The distance between the numbers of a narrow float format at each entry, a power of two.
+
+    Args:
+      x: array of float32 or float64.
+      mantissa: bits of the format's mantissa.
+      least: the exponent of its smallest normal number.
+
+    Returns:
+      An array like x.
+
+    Example:
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> ol.storage.quantum(jnp.array([1.0, 1.99, 2.0, 0.0]), mantissa=7, least=-126)
+      Array([0.0078125, 0.0078125, 0.015625 , 0.       ], dtype=float32)
+    """
+    wide = x.dtype.itemsize == 8
+    kind, mask = (jnp.uint64, 0x7FF << 52) if wide else (jnp.uint32, 0xFF << 23)
+    exponent = lax.bitcast_convert_type(x, kind) & kind(mask)
+    binade = lax.bitcast_convert_type(exponent, x.dtype)
+    least_binade = np.asarray(2.0**least, x.dtype)
+    return jnp.maximum(binade, least_binade) * np.asarray(2.0**-mantissa, x.dtype)

@@ -25,6 +25,7 @@ from optlab.core import (
     require_params,
     static,
 )
+from optlab.storage import quantum
 
 PyTree = Any
 
@@ -66,20 +67,15 @@ _FORMATS = {"bfloat16": _Format(OfBFloat16, 7, -126), "float16": _Format(OfFloat
 
 
 def _quantum(x: jax.Array, form: _Format) -> jax.Array:
-    """The distance between the numbers of a format at x, a power of two."""
-    exponent = lax.bitcast_convert_type(x, jnp.uint32) & np.uint32(0x7F800000)
-    binade = jnp.maximum(
-        lax.bitcast_convert_type(exponent, jnp.float32), np.float32(2.0**form.least)
-    )
-    return binade * np.float32(2.0**-form.mantissa)
+    return quantum(x, form.mantissa, form.least)
 
 
 def _rounded(x: jax.Array, form: _Format) -> jax.Array:
     """To nearest in the format, as float32. Compilers drop conversions there and back, not this."""
     if form.node is OfBFloat16:
         return lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
-    quantum = _quantum(x, form)
-    rounded = jnp.round(x / quantum) * quantum
+    unit = _quantum(x, form)
+    rounded = jnp.round(x / unit) * unit
     return jnp.where(jnp.abs(rounded) > 65504, jnp.sign(x) * jnp.inf, rounded)
 
 

@@ -23,6 +23,8 @@ CODES = {
     "either": (storage.int8(), 4, 127),
     "linear": (storage.int8(values="signed", power=1), 1, 127),
 }
+FLOATS = {"e4m3": (storage.fp8(format="e4m3"), 3, 2.0**-9 / 448)}
+FLOATS["e5m2"] = (storage.fp8(format="e5m2"), 2, 2.0**-16 / 57344)
 
 
 @jax.jit
@@ -34,6 +36,15 @@ def nearest(value):
 def stochastic(value, count):
     noise = storage.noise(count=count)
     return {name: kept.decode(kept.encode(value, noise)) for name, (kept, _, _) in CODES.items()}
+
+
+@jax.jit
+def floats(value, count):
+    noise = storage.noise(count=count)
+    return {
+        name: (kept.decode(kept.encode(value)), kept.decode(kept.encode(value, noise)))
+        for name, (kept, _, _) in FLOATS.items()
+    }
 
 
 @jax.jit
@@ -78,6 +89,17 @@ def test_codes_are_the_neighbours_of_what_they_stand_for(value, count):
 
 @settings(max_examples=40, deadline=None)
 @given(arrays, st.integers(0, 10**6))
+def test_8_bit_floats_are_within_half_a_unit_to_nearest_and_within_one_stochastically(value, count):
+    for name, (near, random) in floats(value, count).items():
+        _, mantissa, smallest = FLOATS[name]
+        unit = np.maximum(np.abs(value) * 2.0**-mantissa, block_max(value) * smallest)
+        assert np.all(np.abs(near - value) <= 0.5001 * unit)
+        assert np.all(np.abs(random - value) <= 1.0001 * unit)
+        assert np.all(np.asarray(random)[1] == 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays, st.integers(0, 10**6))
 def test_bf16_is_within_half_a_unit_to_nearest_and_within_one_stochastically(value, count):
     near, random = halves(value, count)
     assert np.all(np.abs(near - value) <= 2.0**-8 * np.abs(value))
@@ -85,7 +107,7 @@ def test_bf16_is_within_half_a_unit_to_nearest_and_within_one_stochastically(val
     assert np.all(np.asarray(near == value) <= np.asarray(random == value))
 
 
-@pytest.mark.parametrize("kept", [*CODES, "bf16", "float16", "float64 to bf16"])
+@pytest.mark.parametrize("kept", [*CODES, *FLOATS, "bf16", "float16", "float64 to bf16"])
 def test_stochastic_rounding_is_right_in_the_mean(kept):
     value = np.abs(drawn(0, 0, 3.0))[:, :260]
     repeats = 4000
@@ -94,8 +116,8 @@ def test_stochastic_rounding_is_right_in_the_mean(kept):
 
         def decoded(count):
             noise = storage.noise(7, count, "w")
-            if kept in CODES:
-                chosen = CODES[kept][0]
+            if kept in CODES or kept in FLOATS:
+                chosen = (CODES | FLOATS)[kept][0]
                 return chosen.decode(chosen.encode(value_, noise), value.dtype)
             to = jnp.float16 if kept == "float16" else jnp.bfloat16
             return storage.stochastic_round(value_, to, noise).astype(value.dtype)
@@ -148,7 +170,13 @@ def test_what_is_not_finite_stays_within_its_block():
 def test_any_shape_is_kept():
     shapes = [(), (1,), (7,), (0, 3), (3, 0), (2, 257), (2, 3, 16)]
     values = [jnp.full(shape, -2.0) for shape in shapes]
-    kinds = (storage.int8(), storage.bf16(), storage.exact(), storage.int8(block=5))
+    kinds = (
+        storage.int8(),
+        storage.bf16(),
+        storage.exact(),
+        storage.int8(block=5),
+        storage.fp8(),
+    )
 
     @jax.jit
     def both(values):
@@ -171,7 +199,9 @@ def test_negative_entries_of_what_cannot_be_negative_become_zero():
     np.testing.assert_array_equal(got, [1.0, 0.0])
 
 
-@pytest.mark.parametrize("kept", [storage.int8(64, rounding="nearest", power=4), storage.bf16()])
+@pytest.mark.parametrize(
+    "kept", [storage.int8(64, rounding="nearest", power=4), storage.bf16(), storage.fp8()]
+)
 def test_storages_are_records(kept):
     restored = ol.from_dict(json.loads(json.dumps(ol.to_dict(kept))))
     assert restored == kept == pickle.loads(pickle.dumps(kept))
@@ -187,6 +217,7 @@ def test_storages_are_records(kept):
             lambda: storage.int8(rounding="up"),
             "rounding must be 'stochastic' | 'nearest', got 'up'",
         ),
+        (lambda: storage.fp8(format="e3m4"), "format must be 'auto' | 'e4m3' | 'e5m2', got 'e3m4'"),
         (lambda: storage.bf16("up"), "rounding must be 'stochastic' | 'nearest', got 'up'"),
         (lambda: storage.int8(values="positive"), "'auto' | 'signed' | 'nonnegative'"),
     ],

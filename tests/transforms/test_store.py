@@ -15,6 +15,7 @@ import optlab as ol
 from optlab import storage
 
 INT8 = {"first": storage.int8(), "second": storage.int8()}
+FP8 = {"first": storage.fp8(), "second": storage.fp8()}
 BF16 = {"first": storage.bf16(), "second": storage.bf16()}
 PARAMS = {
     "Dense_0": {"kernel": jnp.ones((16, 512)), "bias": jnp.ones(8192)},
@@ -199,7 +200,7 @@ DROPS = {
 }
 
 
-@pytest.mark.parametrize("storages", [INT8, BF16], ids=["int8", "bf16"])
+@pytest.mark.parametrize("storages", [INT8, FP8, BF16], ids=["int8", "fp8", "bf16"])
 @pytest.mark.parametrize("drop", DROPS)
 def test_second_moment_follows_a_drop_of_the_gradient(storages, drop):
     assert abs(moments_after(storages, DROPS[drop], 0.9, 0.999)["second"]) < 0.05
@@ -211,7 +212,7 @@ def test_rounding_to_nearest_does_not_follow_a_drop():
     assert error > 100  # the x102 that stochastic rounding is for
 
 
-@pytest.mark.parametrize("storages", [INT8, BF16], ids=["int8", "bf16"])
+@pytest.mark.parametrize("storages", [INT8, FP8, BF16], ids=["int8", "fp8", "bf16"])
 @pytest.mark.parametrize("b1", [0.9, 0.99])
 def test_first_moment_reaches_a_constant_gradient(storages, b1):
     error = moments_after(storages, ((0.1, 1500),), b1, 0.999)["first"]
