@@ -6,6 +6,11 @@ EQUIVALENT = "equivalent"  # no input tells it from the source
 TOLERATED = "tolerated"  # it can be told, but nobody promised otherwise
 
 REASONS: dict[str, tuple[str, str]] = {
+    # _learning_rate
+    "d67c683a9d": (
+        EQUIVALENT,
+        "the chain, which alone passes it on, sets it by the places of the two links",
+    ),
     # _divide_by_rms
     "021c8b40a8": (
         EQUIVALENT,
