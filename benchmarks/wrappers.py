@@ -1,9 +1,8 @@
 """What a wrapper adds to a training step, side by side with the bare optimizer in one process.
 
-Claims: `guard` costs at most 1.05 of the bare step, `accumulate_gradients` 1.10,
-`average_params` 1.25. Three steps are
-timed, interleaved pair by pair, state and parameters donated; ratios are medians of pairs, wrapped
-over bare:
+Claims: `guard` costs at most 1.05 of the bare step, `accumulate_gradients` 1.10, `average_params`
+1.25. Steps are timed interleaved pair by pair, state and parameters donated; ratios are medians of
+pairs, wrapped over bare:
 
     update     `tx.update` alone, into the memory of the gradients: memory traffic and nothing else,
                where reading the gradients once more is 32 bytes a parameter for 28

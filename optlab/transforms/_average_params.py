@@ -28,7 +28,7 @@ from optlab.transforms._averaging import Snapshots, chosen, moved, zeros
 class AverageParamsState(NamedTuple):
     """count: int32, updates done. averaged_steps: int32, how many of them are in the average.
 
-    weight: float32 (float64 if a leaf is), the same average of ones (of an equal average: the sum).
+    weight: float32 (float64 if a leaf is), how many snapshots the average weighs.
     average: like the parameters in their compute dtype, unbiased; 0 before the first.
     inner: state of the wrapped transformation.
     """
@@ -76,26 +76,24 @@ class AverageParams(Snapshots):
         updates, inner = self.final_step(updates, state, params, extra)
         count = numerics.increment(state.count)
         take = self.takes(count)
-        weight, share = self._weigh(state)
-        average = moved(state.average, share, updates, params)
+        weight = self._weight(state)
+        average = moved(state.average, 1 / weight, updates, params)
         steps = numerics.increment(state.averaged_steps)
         old = (state.averaged_steps, state.weight, state.average)
         return updates, AverageParamsState(
             count, *chosen(take, (steps, weight, average), old), inner
         )
 
-    def _weigh(self, state: AverageParamsState) -> tuple[jax.Array, jax.Array]:
-        """The new weight, and the share of the new snapshot in the average."""
+    def _weight(self, state: AverageParamsState) -> jax.Array:
+        """`w <- d w + 1`: equal averages (d = 1) and EMAs differ in nothing else."""
         dtype = state.weight.dtype
         one = jnp.ones((), dtype)
         if self.ema is None:
-            weight = state.weight + one  # stays at 2**24 in float32, then an EMA of that length
-            return weight, one / weight
-        gain = numerics.complement(self.ema, dtype)
+            return state.weight + one  # stays at 2**24 in float32, then an EMA of that length
+        lost = numerics.complement(self.ema, dtype)
         if self.warmup:  # 1 - (1 + n) / (10 + n)
-            gain = jnp.maximum(gain, 9 / (10 + state.averaged_steps.astype(dtype)))
-        weight = state.weight + gain * (one - state.weight)  # d w + 1 - d
-        return weight, gain / weight
+            lost = jnp.maximum(lost, 9 / (10 + state.averaged_steps.astype(dtype)))
+        return state.weight + (one - lost * state.weight)
 
 
 def average_params(
@@ -109,9 +107,10 @@ def average_params(
 ) -> Transformation:
     """Keeps an average of the parameters after each update; `eval_params` gives it.
 
-    With `p` the parameters plus the update, in float32 (float64): `a <- a + c (p - a)`, where c is
-    (1 - d) / (1 - d**n) at the n-th snapshot of an EMA, 1 / n of an equal average. So the average
-    is unbiased from the first snapshot on, and that of constant parameters is them to the bit.
+    With p the parameters plus the update, in float32 (float64), each snapshot does
+    `w <- d w + 1; a <- a + (p - a) / w`, where d is the decay of an EMA, 1 for an equal average. So
+    it is unbiased from the first snapshot on, and the average of constant parameters is them to the
+    bit. With a constant decay w is (1 - d**n) / (1 - d) after n snapshots.
 
     Args:
       tx: the optimizer. None: the last link of a chain, which takes the updates as they come.

@@ -66,7 +66,10 @@ class Lookahead(Averaging):
             if not jnp.issubdtype(p.dtype, jnp.inexact):
                 return u, p + u
             slow = phi + numerics.scalar(self.slow_step_size, p.dtype) * (p + u - phi)
-            return jnp.where(sync, slow - p, u), jnp.where(sync, slow, phi)
+            u = jnp.where(sync, slow - p, u)
+            # Not `slow` itself: the sum is needed for the parameters anyway, which spares a copy
+            # of all updates.
+            return u, jnp.where(sync, p + u, phi)
 
         names = ("slow weights", "params")
         pairs = trees.map_leaves(step, updates, state.slow, params, names=names)

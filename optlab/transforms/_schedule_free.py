@@ -136,7 +136,8 @@ def schedule_free(
       stays: put `guard` around.
 
     Cost:
-      8 bytes a parameter (16 for float64), and none for momentum.
+      8 bytes a parameter (16 for float64). `adamw(b1=0.0)` still keeps a mean of gradients: a chain
+      with `accumulate_moments(b1=None)` spares its 4 bytes.
 
     Differs from:
       `optax.contrib.schedule_free` recovers x from the parameters (4 bytes less; not for β = 0, and

@@ -39,7 +39,7 @@ def test_a_warm_ema_forgets_with_one_plus_n_over_ten_plus_n():
     average, weight, want = 0.0, 0.0, []
     for n, value in enumerate(PATH):
         decay = min(0.9, (1 + n) / (10 + n))
-        average, weight = decay * average + (1 - decay) * value, decay * weight + 1 - decay
+        average, weight = decay * average + value, decay * weight + 1
         want.append(average / weight)
     np.testing.assert_allclose(averages, want, rtol=1e-12)
 
@@ -52,7 +52,7 @@ def test_a_scheduled_decay_is_that_of_its_step():
         )
     average, weight, want = 0.0, 0.0, []
     for decay, value in zip(decays, PATH, strict=True):
-        average, weight = decay * average + (1 - decay) * value, decay * weight + 1 - decay
+        average, weight = decay * average + value, decay * weight + 1
         want.append(average / weight)
     np.testing.assert_allclose(averages, want, rtol=1e-12)
     np.testing.assert_allclose(told["ema"], decays, rtol=1e-6)
@@ -115,6 +115,31 @@ def test_a_long_equal_average_in_float32_is_numpys_mean():
     path = 1 + 0.01 * np.random.default_rng(1).normal(size=(10_000, 2))
     averages, _, _ = along(KINDS["swa"], path.astype(np.float32))
     np.testing.assert_allclose(averages[-1], path.mean(0), rtol=2e-6)
+
+
+def test_another_kind_goes_on_with_the_average_so_far():
+    params = {"w": jnp.zeros(1)}
+    first, then = (ol.average_params(ol.sgd(1.0), ema) for ema in (0.999999, "swa"))
+    state = first.init(params)
+    for n in range(4):
+        if n == 2:
+            state, _ = ol.migrate(state, first, then, params)
+        tx = first if n < 2 else then
+        updates, state = tx.update({"w": jnp.ones(1)}, state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(ol.eval_params(state, params)["w"], [-2.5], rtol=1e-5)
+
+
+def test_put_around_a_running_optimizer_it_starts_with_the_next_step():
+    params, bare = {"w": jnp.zeros(1)}, ol.sgd(1.0, momentum=0.5)
+    ones, loaded = {"w": jnp.ones(1)}, {"w": jnp.full(1, 8.0)}
+    _, state = bare.update(ones, bare.init(params), params)
+    for make in (*KINDS.values(), ol.lookahead, ol.schedule_free):
+        tx = make(bare)
+        updates, new = tx.update(ones, ol.migrate(state, bare, tx, params)[0], loaded)
+        want = 8.0 if make is ol.lookahead else 8.0 - 1.5
+        np.testing.assert_allclose(ol.eval_params(new, ones)["w"], [want])
+        np.testing.assert_allclose(updates["w"], [-1.5])
 
 
 # --- steps
