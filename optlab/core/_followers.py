@@ -56,6 +56,12 @@ def followers(tree: PyTree, params: PyTree) -> list[Follower]:
     Args:
       tree: arrays or `jax.ShapeDtypeStruct`s in any containers.
       params: the parameters they were made for, or their shapes.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from optlab import core
+      >>> core.followers({"w": (jnp.ones(3), jnp.ones(2))}, {"w": jnp.ones((3, 2))})
+      [Follower(param=0, axes=(0,)), Follower(param=0, axes=(1,))]
     """
     count = len(jax.tree.leaves(params))
     numbered = jax.tree.unflatten(jax.tree.structure(params), range(count))
@@ -144,7 +150,17 @@ _placed = contextvars.ContextVar("_placed", default=None)
 
 @contextlib.contextmanager
 def placements() -> Iterator[dict[int, list[Any]]]:
-    """Collects what wrappers say inside: by `id` of a leaf, the leaf and its layouts."""
+    """Collects what wrappers say inside: by `id` of a leaf, the leaf and its layouts.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from optlab import core
+      >>> moment = jnp.ones(2)
+      >>> with core.placements() as found:
+      ...     core.has_placed([moment], layout="on the host")
+      >>> found[id(moment)]
+      [Array([1., 1.], dtype=float32), 'on the host']
+    """
     outer, found = _placed.get(), {}
     token = _placed.set(found)
     try:
@@ -156,7 +172,16 @@ def placements() -> Iterator[dict[int, list[Any]]]:
 
 
 def has_placed(leaves: Iterable[Any], layout: Any) -> None:
-    """Tells whoever collects `placements` that these leaves of a state lie where they are to."""
+    """Tells whoever collects `placements` that these leaves of a state lie where they are to.
+
+    Args:
+      leaves: as they will be returned by `init`.
+      layout: `(shape, sharding) -> sharding`: where such a leaf lies, that would else lie there.
+
+    Example:
+      >>> from optlab import core
+      >>> core.has_placed([], layout=lambda shape, sharding: sharding)
+    """
     known = _placed.get()
     if known is not None:
         for leaf in leaves:
