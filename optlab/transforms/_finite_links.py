@@ -8,7 +8,7 @@ from typing import Any
 from optlab.core import Chain, Link, registry
 
 # Held to it by the contract's clauses on tiny, huge and zero gradients. Others are judged by their
-# results, at the price of a second update.
+# results, at the price of holding old and new state at once.
 _NAMES = """
 accumulate_average accumulate_gradients accumulate_moments accumulate_momentum adaptive_clip
 add_decayed_weights add_gradient_noise add_l1 add_l2 average_params average_tail centralize
@@ -18,14 +18,13 @@ route scale
 scale_by_adadelta scale_by_learning_rate scale_by_parameter_rms scale_by_trust_ratio sign
 subtract_squared_mean
 """
-_KEEP_FINITE = frozenset(_NAMES.split())
+KNOWN = frozenset(_NAMES.split())
 
 
 def keeps_finite(link: Link) -> bool:
     """Whether a link and all links in it are known to keep finite what is finite."""
     known = isinstance(link, Chain) or (
-        link.record_name in _KEEP_FINITE
-        and registry.get(f"transforms.{link.record_name}") is type(link)
+        link.record_name in KNOWN and registry.get(f"transforms.{link.record_name}") is type(link)
     )
     return known and all(
         keeps_finite(part) for part in link.children().values() if isinstance(part, Link)

@@ -24,6 +24,7 @@ from wrapper_cases import (
 
 from optlab import core, optimizers
 from optlab import transforms as t
+from optlab.transforms._finite_links import KNOWN, keeps_finite
 
 BARE = t.scale_by_learning_rate(0.5)
 SGD = t.guard(BARE)
@@ -85,7 +86,7 @@ def test_one_finite_gradient_of_1e25_cannot_freeze_optax_adam():
     assert last(t.guard(optax.adam(1e-2))) != 0.0
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
 def test_low_precision_parameters_are_guarded_too(dtype):
     tx = t.guard(optimizers.adam(1e-2))
     update, state = jax.jit(tx.update), tx.init(params(dtype))
@@ -140,6 +141,15 @@ def test_an_optimizer_of_the_user_is_judged_by_its_results():
 
     tx = t.guard(core.chain(core.Transformation(Broken()), t.scale(0.5)))
     assert is_zero(gave(tx, gradients())[0])
+
+
+@pytest.mark.parametrize("name", optimizers.__all__)
+def test_recipes_of_optlab_are_known_to_keep_finite_what_is_finite(name):
+    assert keeps_finite(getattr(optimizers, name)(1e-2).link)
+
+
+def test_what_is_known_exists():
+    assert {f"transforms.{name}" for name in KNOWN} <= set(core.registry)
 
 
 # --- counters
