@@ -11,10 +11,13 @@ import pytest
 import optlab as ol
 
 NOT_TRANSFORMATIONS = {
+    "Migration",
     "apply_updates",
     "describe",
     "eval_params",
+    "migrate",
     "raise_if_gave_up",
+    "reset",
     "scale_loss",
     "state_sharding",
 }
