@@ -111,6 +111,15 @@ def _constant(tx, value):
     return jax.lax.scan(step, tx.init(value), None, length=30)[1]
 
 
+def test_a_tail_forgets_what_was_not_finite_once_it_is_behind():
+    tx = ol.average_params(ol.freeze(), "tail")
+    state = tx.init(jnp.zeros(1))
+    for step in range(1, 13):
+        params = jnp.full(1, jnp.nan if step == 3 else 2.0)
+        _, state = tx.update(jnp.zeros(1), state, params)
+    np.testing.assert_array_equal(ol.eval_params(state, params), [2.0])
+
+
 def test_a_long_equal_average_in_float32_is_numpys_mean():
     path = 1 + 0.01 * np.random.default_rng(1).normal(size=(10_000, 2))
     averages, _, _ = along(KINDS["swa"], path.astype(np.float32))
