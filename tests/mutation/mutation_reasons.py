@@ -20,4 +20,8 @@ REASONS: dict[str, tuple[str, str]] = {
         EQUIVALENT,
         "x is t L > 0 for every decay below 1, so that the other branch is finite here too",
     ),
+    # _second_moments
+    "0653799196": (EQUIVALENT, "rows and columns have the same dtype"),
+    # _trust_ratio
+    "b4d85e1a12": (EQUIVALENT, "`numerics.scalar` takes the real dtype itself"),
 }

@@ -147,3 +147,10 @@ def test_a_factored_state_of_another_shape_is_an_error_with_both_shapes():
     tx = accumulate_moments(None, second="factored", min_size=2)
     with pytest.raises(ValueError, match=r"second moment.*'w'.*shape \(4, 5\).*shape \(4, 6\)"):
         tx.update({"w": jnp.ones((4, 5))}, tx.init({"w": jnp.ones((4, 6))}))
+
+
+def test_rows_and_columns_know_which_axes_of_their_parameter_they_have():
+    shape = (2, 3, 4)
+    kept = accumulate_moments(second="factored", min_size=2).init(jnp.zeros(shape)).second
+    for statistic, axes in zip(kept, kept.parameter_axes(len(shape)), strict=True):
+        assert statistic.shape == tuple(shape[axis] for axis in axes)

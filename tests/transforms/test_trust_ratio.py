@@ -53,6 +53,12 @@ def test_the_ratio_is_one_for_zero_parameters_or_a_zero_update():
     np.testing.assert_allclose(once(tx, zeros, w), 0.1 * np.asarray(w), rtol=1e-6)
 
 
+def test_the_derivative_at_a_zero_update_is_the_identity():
+    tx = scale_by_trust_ratio(0.01)
+    jacobian = jax.jacobian(lambda u: once(tx, u, jnp.array([1.0, -2.0])))(jnp.zeros(2))
+    np.testing.assert_array_equal(jacobian, np.eye(2))
+
+
 def test_leaves_that_are_not_selected_pass_without_decay():
     u = {"Dense_0": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
     w = jax.tree.map(lambda x: 2 * x, u)
