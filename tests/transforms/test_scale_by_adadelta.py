@@ -48,3 +48,13 @@ def test_a_huge_or_infinite_gradient_leaves_a_finite_state_that_recovers():
 def test_a_nan_stays_in_the_state():
     updates = follow(scale_by_adadelta(0.9), jnp.array([[np.nan, 1.0], [1.0, 1.0]]))
     np.testing.assert_array_equal(np.isnan(updates[1]), [True, False])
+
+
+def test_complex_gradients_have_real_statistics():
+    tx = scale_by_adadelta(0.9)
+    gradient = jnp.array([3 + 4j], jnp.complex64)
+    updates, state = tx.update(gradient, tx.init(gradient))
+    assert updates.dtype == gradient.dtype
+    for mean_square, entry in ((state.gradients, gradient), (state.steps, updates)):
+        assert mean_square.dtype == jnp.float32
+        np.testing.assert_allclose(mean_square, 0.1 * np.abs(entry) ** 2, rtol=1e-6)
