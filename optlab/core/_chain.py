@@ -81,11 +81,13 @@ class Chain(_link.Link):
         self.require_state(state)
         return list(state) if self.names is None else [state[name] for name in self.names]
 
-    def substates(self, state: Any) -> dict[str, tuple[_link.Link, Any]]:
+    def substates(
+        self, state: Any, params: PyTree = None
+    ) -> dict[str, tuple[_link.Link, Any, PyTree]]:
         parts = zip(self.children().items(), self._unpack(state), strict=True)
-        return {name: (link, part) for (name, link), part in parts}
+        return {name: (link, part, params) for (name, link), part in parts}
 
-    def with_substates(self, state: Any, parts: dict[str, Any]) -> Any:
+    def with_substates(self, state: Any, parts: dict[str, Any], params: Any = None) -> Any:
         return self._pack(list(parts.values()))
 
     def require_state(self, state: Any) -> None:

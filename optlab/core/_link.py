@@ -201,14 +201,17 @@ class Link(_records.Record):
 
     # What a state is edited by (`migrate`).
 
-    def substates(self, state: Any) -> dict[str, tuple[Link, Any]]:
-        """The links inside this one by name, each with its part of the state."""
-        del state
+    def substates(self, state: Any, params: PyTree = None) -> dict[str, tuple[Link, Any, PyTree]]:
+        """The links inside this one by name, each with its part of the state and of the parameters.
+
+        With `params` (or their shapes) in the form the links themselves know, else as it is kept.
+        """
+        del state, params
         return {}
 
-    def with_substates(self, state: Any, parts: dict[str, Any]) -> Any:
+    def with_substates(self, state: Any, parts: dict[str, Any], params: PyTree = None) -> Any:
         """The state with those parts replaced."""
-        del parts
+        del parts, params
         return state
 
     def meanings(self) -> dict[str, str]:

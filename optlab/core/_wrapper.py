@@ -38,10 +38,10 @@ class Wrapper(_link.Link):
             value = _transformation.as_link(value)
         return super().with_child(name, value)
 
-    def substates(self, state: Any) -> dict[str, tuple[_link.Link, Any]]:
-        return {"inner": (self.inner, state.inner)}
+    def substates(self, state: Any, params: Any = None) -> dict[str, tuple[_link.Link, Any, Any]]:
+        return {"inner": (self.inner, state.inner, params)}
 
-    def with_substates(self, state: Any, parts: dict[str, Any]) -> Any:
+    def with_substates(self, state: Any, parts: dict[str, Any], params: Any = None) -> Any:
         return state._replace(**parts)
 
     def find_learning_rate(self, state: Any) -> _link.LearningRate | None:

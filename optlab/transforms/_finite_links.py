@@ -36,5 +36,5 @@ def current_values(link: Link, state: Any) -> Iterator[Any]:
     if link.kept():
         yield from link.current(state).values()
         own = state.inner
-    for inner, part in link.substates(own).values():
+    for inner, part, _ in link.substates(own).values():
         yield from current_values(inner, part)

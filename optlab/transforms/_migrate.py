@@ -105,19 +105,24 @@ def migrate(
     """
     old_link, new_link = as_link(old_tx), as_link(new_tx)
     shapes = numerics.promote(trees.unbox(params))
-    parameters = state_entries.parameter_paths(params)
     old_state = _adopted(old_state, jax.eval_shape(old_link.start, shapes))
-    source = _Source(old_link, old_state, parameters)
+    source = _Source(_entries(old_link, old_state, shapes))
     fresh = new_link.start(shapes)
-    source.assign(
-        [
-            entry
-            for part in state_entries.parts(new_link, fresh)
-            for entry in state_entries.entries(part, parameters)
-        ]
+    source.assign(_entries(new_link, fresh, shapes))
+    parameters = state_entries.parameter_paths(shapes)
+    state = state_entries.edited(
+        new_link, fresh, shapes, lambda part: _filled(part, source, parameters)
     )
-    state = state_entries.edited(new_link, fresh, lambda part: _filled(part, source))
     return state, source.report()
+
+
+def _entries(link: Link, state: PyTree, params: PyTree) -> list[Entry]:
+    parameters = state_entries.parameter_paths(params)
+    return [
+        entry
+        for part in state_entries.parts(link, state, params)
+        for entry in state_entries.entries(part, parameters)
+    ]
 
 
 def _adopted(given: PyTree, template: PyTree) -> PyTree:
@@ -149,13 +154,8 @@ def _adopted(given: PyTree, template: PyTree) -> PyTree:
 class _Source:
     """The old state's leaves, what each leaf of the new one takes over, and what became of all."""
 
-    def __init__(self, link: Link, state: Any, parameters: set[tuple[str, ...]]):
-        self.parameters = parameters
-        self.entries = [
-            entry
-            for part in state_entries.parts(link, state)
-            for entry in state_entries.entries(part, parameters)
-        ]
+    def __init__(self, entries: list[Entry]):
+        self.entries = entries
         counts = [int(entry.leaf) for entry in self.entries if entry.is_count]
         self.count = max(counts, default=None)
         self.held = any(bool(entry.leaf) for entry in self.entries if entry.is_hold)
@@ -206,8 +206,8 @@ def _same_meaning(entry: Entry) -> Any:
     return entry.same_meaning
 
 
-def _filled(part: Part, source: _Source) -> Any:
-    fresh = state_entries.entries(part, source.parameters)
+def _filled(part: Part, source: _Source, parameters: set[tuple[str, ...]]) -> Any:
+    fresh = state_entries.entries(part, parameters)
     of_parameters = [entry for entry in fresh if entry.parameter is not None]
     # Scalars belong to what is gathered: where that starts anew, so do they.
     taken = source.gathered

@@ -53,7 +53,7 @@ def reset(state: PyTree, tx: Any, params: PyTree, where: Selector = everything) 
     paths = jax.tree_util.tree_leaves_with_path(params)
     chosen = {state_entries.keys(path) for (path, _), yes in zip(paths, mask, strict=True) if yes}
     parameters = state_entries.parameter_paths(params)
-    news = {part.place: part.state for part in state_entries.parts(link, fresh)}
+    news = {part.place: part.state for part in state_entries.parts(link, fresh, params)}
 
     def forget(part: Part) -> Any:
         entries = state_entries.entries(part, parameters)
@@ -63,4 +63,4 @@ def reset(state: PyTree, tx: Any, params: PyTree, where: Selector = everything) 
         ]
         return jax.tree.unflatten(jax.tree.structure(part.state), leaves)
 
-    return state_entries.edited(link, state, forget)
+    return state_entries.edited(link, state, params, forget)

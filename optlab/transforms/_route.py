@@ -115,11 +115,13 @@ class Route(Link):
         merged = jax.tree.map(lambda i, *candidates: candidates[i], owners, *results)
         return merged, RouteState(new_states)
 
-    def substates(self, state: Any) -> dict[str, tuple[Link, Any]]:
+    def substates(self, state: Any, params: PyTree = None) -> dict[str, tuple[Link, Any, PyTree]]:
         states = self._states(state)
-        return {name: (link, states[name]) for name, link in self.children().items()}
+        if params is None:
+            return {name: (link, states[name], None) for name, link in self.children().items()}
+        return {name: (link, states[name], part) for name, link, part in self.parts(params)}
 
-    def with_substates(self, state: Any, parts: dict[str, Any]) -> RouteState:
+    def with_substates(self, state: Any, parts: dict[str, Any], params: Any = None) -> RouteState:
         return RouteState(parts)
 
     def find_learning_rate(self, state: Any) -> LearningRate | None:

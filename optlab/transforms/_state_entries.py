@@ -86,40 +86,46 @@ class Entry(NamedTuple):
         return self.parameter is None and self.field.rsplit("/", 1)[-1] in COUNTS
 
 
-def split(link: Link, state: Any, place: tuple[str, ...] = ()) -> tuple[Part, dict[str, Any]]:
-    """A link's own part, and the links inside with their states."""
+def split(
+    link: Link, state: Any, params: PyTree, place: tuple[str, ...] = ()
+) -> tuple[Part, dict[str, Any]]:
+    """A link's own part, and the links inside with their states and parameters."""
     is_scheduled = bool(link.kept())
     own = state.inner if is_scheduled else state
-    inside = link.substates(own)
-    emptied = joined(link, state, dict.fromkeys(inside, optax.EmptyState()), is_scheduled)
+    inside = link.substates(own, params)
+    emptied = _joined(link, state, dict.fromkeys(inside, optax.EmptyState()), None, is_scheduled)
     return Part(place, link, emptied, is_scheduled), inside
 
 
-def joined(link: Link, state: Any, inside: dict[str, Any], is_scheduled: bool) -> Any:
-    """The state with the states of links inside put in; what `split` took apart."""
+def _joined(
+    link: Link, state: Any, inside: dict[str, Any], params: PyTree, is_scheduled: bool
+) -> Any:
     if not inside:
         return state
     if is_scheduled:
-        return state._replace(inner=link.with_substates(state.inner, inside))
-    return link.with_substates(state, inside)
+        return state._replace(inner=link.with_substates(state.inner, inside, params))
+    return link.with_substates(state, inside, params)
 
 
-def parts(link: Link, state: Any, place: tuple[str, ...] = ()) -> Iterator[Part]:
+def parts(link: Link, state: Any, params: PyTree, place: tuple[str, ...] = ()) -> Iterator[Part]:
     """The parts of a state, in order."""
-    own, inside = split(link, state, place)
+    own, inside = split(link, state, params, place)
     yield own
-    for name, (inner, inner_state) in inside.items():
-        yield from parts(inner, inner_state, (*place, name))
+    for name, within in inside.items():
+        yield from parts(*within, (*place, name))
 
 
-def edited(link: Link, state: Any, edit: Callable[[Part], Any], place: tuple[str, ...] = ()) -> Any:
+def edited(
+    link: Link,
+    state: Any,
+    params: PyTree,
+    edit: Callable[[Part], Any],
+    place: tuple[str, ...] = (),
+) -> Any:
     """The state with every part replaced by what `edit` makes of it."""
-    own, inside = split(link, state, place)
-    new = {
-        name: edited(inner, inner_state, edit, (*place, name))
-        for name, (inner, inner_state) in inside.items()
-    }
-    return joined(link, edit(own), new, own.is_scheduled)
+    own, inside = split(link, state, params, place)
+    new = {name: edited(*within, edit, (*place, name)) for name, within in inside.items()}
+    return _joined(link, edit(own), new, params, own.is_scheduled)
 
 
 def parameter_paths(params: PyTree) -> set[tuple[str, ...]]:

@@ -13,7 +13,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optlab.core import Transformation, Wrapper, as_link, checks, is_moments, numerics, static
+from optlab.core import (
+    Link,
+    Transformation,
+    Wrapper,
+    as_link,
+    checks,
+    is_moments,
+    numerics,
+    static,
+)
 from optlab.selectors import Selector, as_selector, embeddings
 from optlab.storage import Exact, Storage, noise_of, salt
 from optlab.transforms import _state_fields as fields
@@ -58,7 +67,9 @@ class Store(Wrapper):
 
     def init(self, params: PyTree) -> StoreState:
         count = jnp.zeros((), jnp.int32)
-        return StoreState(self._encode(params, self.inner.start(params), count), count)
+        # Without the barrier, XLA would encode constants when compiling, for minutes.
+        inner = jax.lax.optimization_barrier(self.inner.start(params))
+        return StoreState(self._encode(params, inner, count), count)
 
     def update(
         self, updates: PyTree, state: Any, params: PyTree = None, **extra: Any
@@ -69,6 +80,16 @@ class Store(Wrapper):
         updates, inner = self.inner.step(updates, inner, params, **extra)
         count = numerics.increment(state.count)
         return updates, StoreState(self._encode(like, inner, count), count)
+
+    def substates(self, state: Any, params: PyTree = None) -> dict[str, tuple[Link, Any, PyTree]]:
+        inner = state.inner if params is None else self._decode(params, state.inner)
+        return {"inner": (self.inner, inner, params)}
+
+    def with_substates(self, state: Any, parts: dict[str, Any], params: PyTree = None) -> Any:
+        inner = parts["inner"]
+        if params is not None:
+            inner = self._encode(params, inner, state.count)
+        return StoreState(inner, state.count)
 
     def _encode(self, params: PyTree, state: PyTree, count: jax.Array) -> PyTree:
         found = fields.find(params, state)
