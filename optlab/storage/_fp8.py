@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from optlab.core import checks, static
 from optlab.storage._arguments import ROUNDINGS
@@ -16,9 +18,19 @@ from optlab.storage._noise import Noise
 from optlab.storage._rounding import quantum
 from optlab.storage._storage import Storage
 
-_FORMATS = {  # dtype, largest number, bits of mantissa, exponent of the smallest normal number
-    "e4m3": (jnp.float8_e4m3fn, 448.0, 3, -6),
-    "e5m2": (jnp.float8_e5m2, 57344.0, 2, -14),
+
+class _Form(NamedTuple):
+    """Of an 8-bit float: dtype, largest number, bits of mantissa, smallest normal exponent."""
+
+    dtype: Any
+    top: float
+    mantissa: int
+    least: int
+
+
+_FORMATS = {
+    "e4m3": _Form(jnp.float8_e4m3fn, 448.0, 3, -6),
+    "e5m2": _Form(jnp.float8_e5m2, 57344.0, 2, -14),
 }
 FORMATS = checks.one_of("auto", *_FORMATS)
 
@@ -36,30 +48,51 @@ class FP8(Storage, name="fp8"):
         return dataclasses.replace(self, format="e5m2" if nonnegative else "e4m3")
 
     def encode(self, value, noise=None):
-        dtype, top, mantissa, least = _FORMATS["e5m2" if self.format == "auto" else self.format]
+        form = self._form
         scales = block_max(value, self.block)
-        factor = reciprocal(scales) * np.asarray(top, value.dtype)
+        factor = reciprocal(scales) * np.asarray(form.top, value.dtype)
         unit = value * spread(factor, value, self.block)
         noise = None if self.rounding == "nearest" else noise
-        return Coded(_round(unit, top, mantissa, least, noise).astype(dtype), scales)
+        return Coded(_rounded(unit, form, noise), scales)
 
     def decode(self, stored, dtype="float32"):
-        top = _FORMATS["e5m2" if self.format == "auto" else self.format][1]
-        unit = stored.scales * np.asarray(1 / top, dtype)
-        return stored.codes.astype(dtype) * spread(unit, stored.codes, self.block)
+        unit = stored.scales * np.asarray(1 / self._form.top, dtype)
+        return _value(stored.codes, self._form, dtype) * spread(unit, stored.codes, self.block)
+
+    @property
+    def _form(self) -> _Form:
+        return _FORMATS["e5m2" if self.format == "auto" else self.format]
 
 
-def _round(
-    unit: jax.Array, top: float, mantissa: int, least: int, noise: Noise | None
-) -> jax.Array:
-    """The numbers of the format, in the array's own dtype."""
-    step = quantum(unit, mantissa, least)
-    magnitude = jnp.abs(unit) / step  # exact: a step is a power of two
-    if noise is None:
-        rounded = jnp.round(magnitude)
-    else:
-        rounded = jnp.floor(magnitude + noise.uniform(unit))
-    return jnp.sign(unit) * jnp.minimum(rounded * step, np.asarray(top, unit.dtype))
+# Conversions to and from 8-bit floats cost CPUs more than all the rest of an update, so both are
+# put together from bits: codes in order count the numbers of the format from 0 upwards.
+
+
+def _rounded(unit: jax.Array, form: _Form, noise: Noise | None) -> jax.Array:
+    """A neighbour of each number in [-top, top]."""
+    step = quantum(unit, form.mantissa, form.least)
+    steps = jnp.abs(unit) / step  # exact: a step is a power of two
+    steps = jnp.round(steps) if noise is None else jnp.floor(steps + noise.uniform(unit))
+    wide = unit.dtype.itemsize == 8
+    bits = lax.bitcast_convert_type(step, jnp.int64 if wide else jnp.int32)
+    exponent = (bits >> (52 if wide else 23)).astype(jnp.int32) - (1023 if wide else 127)
+    binade = exponent + (form.mantissa - form.least)
+    code = (binade << form.mantissa) + steps.astype(jnp.int32)
+    code = jnp.where(unit < 0, code + 128, code).astype(jnp.uint8)
+    return lax.bitcast_convert_type(code, form.dtype)
+
+
+def _value(codes: jax.Array, form: _Form, dtype: Any) -> jax.Array:
+    if jnp.dtype(dtype) != jnp.float32:
+        return codes.astype(dtype)
+    code = lax.bitcast_convert_type(codes, jnp.uint8).astype(jnp.int32)
+    count = code & 127
+    # Below the smallest normal number, numbers are multiples of one step.
+    small = count.astype(jnp.float32) * np.float32(2.0 ** (form.least - form.mantissa))
+    bits = (count << (23 - form.mantissa)) + ((form.least - 1 + 127) << 23)
+    large = lax.bitcast_convert_type(bits, jnp.float32)
+    magnitude = jnp.where(count < 2**form.mantissa, small, large)
+    return jnp.where(code > 127, -magnitude, magnitude)
 
 
 def fp8(block: int = 256, *, rounding: str = "stochastic", format: str = "auto") -> FP8:

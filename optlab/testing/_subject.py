@@ -16,7 +16,7 @@ from optlab.core import Transformation, hyperparameters, replace
 from optlab.testing._clauses import NotApplicable
 
 PyTree = Any
-EXTRA_ARGS = ("value", "loss", "grad", "value_fn")
+EXTRA_ARGS = ("value", "loss", "grad", "value_fn", "obj_fn")
 
 
 class Run(NamedTuple):
@@ -85,7 +85,8 @@ class Subject:
             return 0.5 * sum((p.astype(jnp.float32) for p in parts), jnp.zeros(()))
 
         known = {"value": lambda: value_fn(params), "loss": lambda: value_fn(params)}
-        known |= {"grad": lambda: gradient, "value_fn": lambda: value_fn}
+        known |= {"grad": lambda: gradient}
+        known |= dict.fromkeys(("value_fn", "obj_fn"), lambda: value_fn)
         return {name: known[name]() for name in self.needs}
 
     # Runs.

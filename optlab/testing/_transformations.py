@@ -39,7 +39,8 @@ def check_transformation(
         hyperparameters; those of an optlab transformation are found by themselves.
       params: tree of float32 arrays to optimize; a matrix, a vector and a scalar by default. Give
         your own where the method wants certain shapes.
-      needs: extra arguments that `update` demands, of `"value"`, `"grad"`, `"value_fn"`, `"loss"`.
+      needs: extra arguments that `update` demands, of `"value"`, `"grad"`, `"loss"`, and
+        `"value_fn"` or `"obj_fn"`.
       allow: clauses that may fail, each with the reason, which the report shows. A name without its
         brackets stands for all of its kind. An allowance that is not needed fails.
       claims: properties the method has beyond the laws, such as `"leaf_local"`; see `clauses`.

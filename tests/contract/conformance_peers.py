@@ -27,7 +27,7 @@ PLAIN = (
     "nadamw novograd optimistic_adam_v2 optimistic_gradient_descent radam rmsprop rprop sgd "
     "sign_sgd signum sm3 yogi"
 )
-PLAIN_CONTRIB = "acprop ademamix adopt galore madgrad muon simplified_ademamix sophia"
+PLAIN_CONTRIB = "acprop ademamix adopt galore madgrad muon simplified_ademamix"
 TUNE_THEMSELVES = "cocob dadapt_adamw dog dowg prodigy schedule_free_adamw schedule_free_sgd"
 
 PEERS = {
@@ -40,13 +40,15 @@ PEERS = {
     "optax.noisy_sgd": _rate(optax.noisy_sgd),
     "optax.optimistic_adam": _rate(optax.optimistic_adam, optimism=1e-2),
     "optax.polyak_sgd": Peer(optax.polyak_sgd, ("value",)),
-    "optax.contrib.dpsgd": _rate(contrib.dpsgd, l2_norm_clip=1.0, noise_multiplier=0.1, seed=0),
     "optax.contrib.momo": Peer(contrib.momo, ("value",)),
     "optax.contrib.momo_adam": Peer(contrib.momo_adam, ("value",)),
+    "optax.contrib.sophia": _rate(contrib.sophia)._replace(needs=("obj_fn",)),
     "optax.contrib.schedule_free": _rate(
         lambda learning_rate=1e-2: contrib.schedule_free(optax.sgd(learning_rate), learning_rate)
     ),
 }
+
+OTHERS = {"optax.contrib.dpsgd": "takes a gradient for each example, so with one more axis"}
 
 
 def optimizers_of_optax() -> set[str]:

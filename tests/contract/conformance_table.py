@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import conformance_peers
 import conformance_results
 
 import optlab as ol
@@ -87,6 +88,8 @@ def _totals(stored: dict[str, Any]) -> Iterator[str]:
 
 def _optimizers(stored: dict[str, Any]) -> Iterator[str]:
     yield "## By optimizer\n"
+    for name, reason in conformance_peers.OTHERS.items():
+        yield f"Not asked: `{name}`, which {reason}.\n"
     yield "Kept of applicable, and what is missed. A `[*]` stands for several of one family.\n"
     yield "| | kept | laws missed | capabilities missed |"
     yield "| --- | ---: | --- | --- |"

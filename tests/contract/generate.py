@@ -3,7 +3,7 @@
 python tests/contract/generate.py              what is not stored yet
 python tests/contract/generate.py --all        everything again, about half an hour on one core
 python tests/contract/generate.py --only adam  what has `adam` in its name
-python tests/contract/generate.py --clause scan   one clause of everything
+python tests/contract/generate.py --clause scan   one clause of everything stored
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import conformance_results
 import conformance_table
 import jax
 
-import optlab as ol
+from optlab.testing._clauses import transformation_clauses
 
 
 def main() -> None:
@@ -25,21 +25,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--all", action="store_true", help="measure again what is stored")
-    parser.add_argument("--only", metavar="TEXT", help="measure again what has it in its name")
-    parser.add_argument("--clause", metavar="NAME", help="measure just this clause again")
+    parser.add_argument("--only", default="", metavar="TEXT", help="of what has it in its name")
+    parser.add_argument(
+        "--clause", action="append", metavar="NAME", help="just this clause again (repeat)"
+    )
     parser.add_argument("--table", action="store_true", help="measure nothing, write the table")
     options = parser.parse_args()
+    clauses = [c for name in options.clause or () for c in transformation_clauses.expand(name)]
+    again = options.all or options.only or clauses
     results = conformance_results.load()["results"]
     for name in [] if options.table else conformance_results.subjects():
-        again = options.only in name if options.only else options.all or options.clause
-        if name not in results or (again and not options.clause):
-            results[name] = conformance_results.measure(name)
-        elif again:
-            found = conformance_results.measure(name, options.clause)
-            asked = [c for c in ol.testing.clauses() if options.clause in (c, c.split("[")[0])]
-            results[name] = conformance_results.merged(results[name], found, asked)
-        else:
+        if name in results and not (again and options.only in name):
             continue
+        if name in results and clauses:
+            results[name] = conformance_results.measured_again(name, results[name], clauses)
+        else:
+            results[name] = conformance_results.measure(name)
         conformance_results.store(results)
         jax.clear_caches()  # thousands of compiled programs exhaust a process's memory maps
         ended = {k: v if k == "passed" else len(v) for k, v in results[name].items()}
