@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from optlab.core import checks, static
 from optlab.storage._arguments import ROUNDINGS, VALUES
@@ -61,11 +62,10 @@ class Int8(Storage, name="int8"):
         top = 127 if signed else 255
         scales = block_max(value, self.block)
         unit = value * spread(reciprocal(scales), value, self.block)
-        unit = jnp.abs(unit) if signed else jnp.maximum(unit, 0)
-        level = _level(unit, self._root, top, None if self.rounding == "nearest" else noise)
-        level = jnp.where(value < 0, -level, level) if signed else level
-        # By way of int32, which compilers vectorise.
-        return Coded(level.astype(jnp.int32).astype(jnp.int8 if signed else jnp.uint8), scales)
+        unit = jnp.abs(unit) if signed else jnp.where(unit > 0, unit, jnp.zeros_like(unit))
+        code = _code(unit, self._root, top, None if self.rounding == "nearest" else noise)
+        code = jnp.where(value < 0, -code, code) if signed else code
+        return Coded(code.astype(jnp.int8 if signed else jnp.uint8), scales)
 
     def decode(self, stored, dtype="float32"):
         signed = self.values != "nonnegative"
@@ -79,10 +79,10 @@ class Int8(Storage, name="int8"):
         return raised * spread(unit, stored.codes, self.block)
 
 
-def _level(unit: jax.Array, root: int, top: int, noise: Noise | None) -> jax.Array:
-    """The whole number in [0, top] whose power stands for a number in [0, 1].
+def _code(unit: jax.Array, root: int, top: int, noise: Noise | None) -> jax.Array:
+    """The integer in [0, top] whose power stands for a number in [0, 1].
 
-    With noise, level n or n + 1 such that the *power* is right in the mean, not the root: a root
+    With noise, code n or n + 1 such that the *power* is right in the mean, not the root: a root
     that is right in the mean has a power too large, by more than a decay of 0.999 takes away.
     """
     rooted = unit
@@ -90,17 +90,28 @@ def _level(unit: jax.Array, root: int, top: int, noise: Noise | None) -> jax.Arr
         rooted = jnp.sqrt(rooted)
     rooted = rooted * np.asarray(top, unit.dtype)
     if noise is None:
-        return jnp.round(rooted)
+        return jnp.minimum(_integer(jnp.round(rooted)), top)
     if root == 1:
-        return jnp.minimum(jnp.floor(rooted + noise.uniform(unit)), top)
+        return jnp.minimum(_integer(jnp.floor(rooted + noise.uniform(unit))), top)
     low = jnp.floor(rooted)
-    square, gap = low * low, 2 * low + 1
+    power, gap = low * low, 2 * low + 1
     if root == 4:
-        gap = gap * (square + square + gap)  # (n+1)**4 - n**4 = ((n+1)**2 - n**2) ((n+1)**2 + n**2)
-        square = square * square
-    above = unit * np.asarray(top**root, unit.dtype) - square
+        gap = gap * (power + power + gap)  # (n+1)**4 - n**4 = ((n+1)**2 - n**2) ((n+1)**2 + n**2)
+        power = power * power
+    above = unit * np.asarray(top**root, unit.dtype) - power
     up = noise.uniform(unit) * gap < above
-    return jnp.minimum(low + up.astype(unit.dtype), top)
+    return jnp.minimum(_integer(low) + up.astype(jnp.int32), top)
+
+
+def _integer(whole: jax.Array) -> jax.Array:
+    """A small whole number as int32: the last bits of its sum with a number that has no others.
+
+    Conversions check for NaN and for what does not fit, at three times the price.
+    """
+    wide = whole.dtype.itemsize == 8
+    anchor = np.asarray(2.0**52 if wide else 2.0**23, whole.dtype)
+    bits = lax.bitcast_convert_type(whole + anchor, jnp.int64 if wide else jnp.int32)
+    return bits.astype(jnp.int32) & 511
 
 
 def int8(

@@ -11,7 +11,7 @@ import numpy as np
 
 from optlab.core import Link, as_link, numerics, trees
 from optlab.transforms import _state_entries as state_entries
-from optlab.transforms._state_entries import Entry, Part
+from optlab.transforms._state_entries import Entry, Parameters, Part
 
 PyTree = Any
 
@@ -109,7 +109,7 @@ def migrate(
     source = _Source(_entries(old_link, old_state, shapes))
     fresh = new_link.start(shapes)
     source.assign(_entries(new_link, fresh, shapes))
-    parameters = state_entries.parameter_paths(shapes)
+    parameters = state_entries.parameter_shapes(shapes)
     state = state_entries.edited(
         new_link, fresh, shapes, lambda part: _filled(part, source, parameters)
     )
@@ -117,7 +117,7 @@ def migrate(
 
 
 def _entries(link: Link, state: PyTree, params: PyTree) -> list[Entry]:
-    parameters = state_entries.parameter_paths(params)
+    parameters = state_entries.parameter_shapes(params)
     return [
         entry
         for part in state_entries.parts(link, state, params)
@@ -206,7 +206,7 @@ def _same_meaning(entry: Entry) -> Any:
     return entry.same_meaning
 
 
-def _filled(part: Part, source: _Source, parameters: set[tuple[str, ...]]) -> Any:
+def _filled(part: Part, source: _Source, parameters: Parameters) -> Any:
     fresh = state_entries.entries(part, parameters)
     of_parameters = [entry for entry in fresh if entry.parameter is not None]
     # Scalars belong to what is gathered: where that starts anew, so do they.

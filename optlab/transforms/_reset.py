@@ -52,7 +52,7 @@ def reset(state: PyTree, tx: Any, params: PyTree, where: Selector = everything) 
     mask = jax.tree.leaves(where.mask(params))
     paths = jax.tree_util.tree_leaves_with_path(params)
     chosen = {state_entries.keys(path) for (path, _), yes in zip(paths, mask, strict=True) if yes}
-    parameters = state_entries.parameter_paths(params)
+    parameters = state_entries.parameter_shapes(params)
     news = {part.place: part.state for part in state_entries.parts(link, fresh, params)}
 
     def forget(part: Part) -> Any:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 
 from optlab.core import Foreign, Link, trees
 
 PyTree = Any
+Parameters = dict[tuple[str, ...], tuple[int, ...]]
 
 # What fields of Optax's states hold. How its `nu` was gathered (a mean square, Yogi's rule, an
 # infinity norm) its states do not tell: it is taken to be what the new transformation gathers.
@@ -128,20 +130,20 @@ def edited(
     return _joined(link, edit(own), new, params, own.is_scheduled)
 
 
-def parameter_paths(params: PyTree) -> set[tuple[str, ...]]:
-    """Key paths of the parameters, as text."""
-    paths = jax.tree_util.tree_leaves_with_path(trees.unbox(params))
-    return {keys(path) for path, _ in paths}
+def parameter_shapes(params: PyTree) -> Parameters:
+    """Shapes of the parameters by their key paths as text."""
+    leaves = jax.tree_util.tree_leaves_with_path(trees.unbox(params))
+    return {keys(path): np.shape(leaf) for path, leaf in leaves}
 
 
-def entries(part: Part, parameters: set[tuple[str, ...]]) -> list[Entry]:
+def entries(part: Part, parameters: Parameters) -> list[Entry]:
     """The leaves of a part's own state, in order."""
     foreign = isinstance(part.link, Foreign)
     meanings = OPTAX if foreign else part.link.meanings()
     found = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(part.state):
         names = keys(path)
-        start, stop = _parameter_in(names, parameters, meanings)
+        start, stop = _parameter_in(names, np.shape(leaf), parameters, meanings)
         field = names[:start]
         if part.is_scheduled:  # so that it is called alike with and without a schedule
             field = field[1:] if field[0] == "inner" else ("schedule", *field)
@@ -160,12 +162,14 @@ def entries(part: Part, parameters: set[tuple[str, ...]]) -> list[Entry]:
 
 
 def _parameter_in(
-    names: tuple[str, ...], parameters: set[tuple[str, ...]], meanings: dict[str, str]
+    names: tuple[str, ...], shape: tuple[int, ...], parameters: Parameters, meanings: dict[str, str]
 ) -> tuple[int, int | None]:
     """Where in a path that of a parameter starts and stops; (length, None) if it has none."""
-    if parameters == {()}:  # one bare array: only what is known to be gathered tells it by name
-        gathered = [i for i, key in enumerate(names) if key in meanings]
-        return (gathered[-1] + 1,) * 2 if gathered else (len(names), None)
+    if () in parameters:  # one bare array, whose path is empty: told by its shape, a scalar by name
+        is_like_it = bool(shape) and shape == parameters[()]
+        gathered = [i + 1 for i, key in enumerate(names) if key in meanings]
+        gathered = gathered or ([len(names)] if is_like_it else [])
+        return (gathered[-1],) * 2 if gathered else (len(names), None)
     spans = [
         (stop - start, start)
         for start in range(len(names))

@@ -213,6 +213,16 @@ def test_one_bare_array_is_a_model_too(shape):
     )
 
 
+def test_an_average_of_one_bare_array_goes_on():
+    params = jnp.full((3,), 0.4)
+    old = ol.average_params(ol.sgd(0.1), ema=0.5)
+    new = ol.average_params(ol.adam(0.1), ema=0.5)
+    state = after(old, params=params)
+    migrated, report = ol.migrate(state, old, new, params)
+    chex.assert_trees_all_equal(migrated.average, state.average)
+    assert report.kept["average"] == "average"
+
+
 def test_a_state_of_another_model_is_refused_by_path_and_shape():
     tx = ol.adam(1e-2)
     other = PARAMS | {"scale": jnp.ones(4)}
