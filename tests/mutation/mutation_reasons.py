@@ -24,4 +24,6 @@ REASONS: dict[str, tuple[str, str]] = {
     "0653799196": (EQUIVALENT, "rows and columns have the same dtype"),
     # _trust_ratio
     "b4d85e1a12": (EQUIVALENT, "`numerics.scalar` takes the real dtype itself"),
+    # _adaptive_clip
+    "03445a2fe9": (EQUIVALENT, "inside a link an update has the dtype of its parameter"),
 }

@@ -43,6 +43,12 @@ def test_zero_weights_can_grow_by_eps():
     assert float(jnp.linalg.norm(updates)) == pytest.approx(1e-4)
 
 
+def test_the_derivative_at_a_zero_gradient_is_the_identity():
+    params = jnp.ones((2, 1))
+    jacobian = jax.jacobian(lambda g: once(adaptive_clip(0.1), g, params))(jnp.zeros((2, 1)))
+    np.testing.assert_array_equal(jacobian.reshape(2, 2), np.eye(2))
+
+
 def test_units_inside_their_bound_pass_bit_identical():
     g, w = jnp.array([[3.0, 1e-3], [4.0, -0.0]]), jnp.ones((2, 2))
     updates = np.asarray(once(adaptive_clip(0.1), g, w))

@@ -45,6 +45,13 @@ def test_a_variance_of_zero_changes_nothing():
     np.testing.assert_array_equal(once(add_gradient_noise(0.0), gradient), gradient)
 
 
+def test_derivatives_at_a_variance_of_zero_are_zero():
+    def total(variance, annealing):
+        return jnp.sum(once(add_gradient_noise(variance, annealing), jnp.ones(3)))
+
+    assert jax.grad(total, argnums=(0, 1))(0.0, 0.5) == (0, 0)
+
+
 def test_a_complex_leaf_gets_complex_noise_of_that_variance():
     (sample,) = noise(add_gradient_noise(0.3), tree=jnp.zeros(N, jnp.complex64))
     assert float(jnp.var(sample)) == pytest.approx(0.3, rel=0.1)
