@@ -70,7 +70,7 @@ def stages(file: str) -> list[Stage]:
         own = own_tests(path.stem, names)
         found += [Stage("own tests", own)] if own else []
         found += [Stage("errors", ("tests/transforms/test_every_transform_errors.py",), rows)]
-    parity = Stage("parity", ("tests/parity/test_parity.py",), rf"\[({'|'.join(used)})\(")
+    parity = Stage("parity", ("tests/parity/test_parity.py",), rf"\[({'|'.join(used)})[(\]]")
     found += [parity] if used and not is_transform else []
     found += [
         Stage("contract", contract, rows),

@@ -158,8 +158,9 @@ def test_names_are_swapped_only_for_names_that_exist():
     assert made("s.first", "name") == set()
 
 
-def test_what_only_raises_is_not_tried():
+def test_what_only_raises_or_never_does_is_not_tried():
     assert made("scalar(self.b1, u.dtype)", "arguments swapped") == set()
+    assert made("zip(a, b, strict=True)", "constant") == set()
 
 
 def test_faults_by_hand_still_find_their_texts():

@@ -147,12 +147,19 @@ def test_replace_works_without_a_default():
 
 
 def test_groups_whose_names_meet_are_told_apart():
-    tx = route({path("a/b"): scale(1.0), path("a.b"): scale(2.0)}, default=scale(3.0))
-    assert hyperparameters(tx) == {
-        "path(a.b)/factor": 1.0,
-        "path(a.b)[1]/factor": 2.0,
-        "default/factor": 3.0,
+    groups = {path("a/b/c"): scale(1.0), path("a.b/c"): scale(2.0), path("a/b.c"): scale(3.0)}
+    assert hyperparameters(route(groups, default=scale(4.0))) == {
+        "path(a.b.c)/factor": 1.0,
+        "path(a.b.c)[1]/factor": 2.0,
+        "path(a.b.c)[2]/factor": 3.0,
+        "default/factor": 4.0,
     }
+
+
+def test_a_record_of_a_route_refuses_what_is_no_selector():
+    link = route({kernels: scale(1.0)}).link
+    with pytest.raises(TypeError, match="route: selectors"):
+        type(link)(links=link.links, selectors=("kernels",))
 
 
 def test_a_route_prints_as_it_was_made():
@@ -466,6 +473,14 @@ def test_groups_know_the_common_learning_rate_before_and_after_it(first):
     updates = decayed(chain(groups, rate) if first else chain(rate, groups))
     chex.assert_trees_all_close(updates["head"]["kernel"], -0.05 * PARAMS["head"]["kernel"])
     assert not updates["norm"]["scale"].any()
+
+
+def test_a_group_is_told_the_learning_rate_behind_route():
+    decay = add_decayed_weights(0.1, kernels, coupling="schedule")
+    tx = chain(route({kernels: decay}, default=scale(1.0)), scale_by_learning_rate(0.5))
+    alone = chain(decay, scale_by_learning_rate(0.5))
+    chex.assert_trees_all_equal(decayed(tx), decayed(alone))
+    assert jnp.any(decayed(tx)["head"]["kernel"] != 0)
 
 
 def test_each_group_decays_by_its_own_learning_rate():
