@@ -77,7 +77,8 @@ def stages(file: str) -> list[Stage]:
         Stage("examples", ("tests/test_docs.py",), rf"\.{path.stem}\."),
     ]
     found += [parity] if used and is_transform else []
-    found += [Stage("recipes", ("tests/optimizers",), _brackets(used))] if used else []
+    recipes = Stage("recipes", ("tests/optimizers",), rf"^[^[]*(\[tx\d+\])?$|{_brackets(used)}")
+    found += [recipes] if used else []
     found += [Stage("laws", ("tests/properties",)), Stage("core", ("tests/core",))]
     if is_transform:
         every = [f"tests/transforms/test_every_transform_{kind}.py" for kind in _KINDS]
