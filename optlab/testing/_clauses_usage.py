@@ -272,9 +272,10 @@ def linear_in_learning_rate(subject: Subject) -> None:
     compare.close("doubled the learning rate", updates(2.0), double, "twice", rtol=1e-4)
 
 
-@catalogue.clause("property")
+@catalogue.clause()
 def descends(subject: Subject) -> None:
-    """300 steps lower a quadratic loss."""
+    """What has a learning rate lowers a quadratic loss within 300 steps."""
+    subject.learning_rate()
     tx = subject.tx()
     params = subject.params()
 

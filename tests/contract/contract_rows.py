@@ -22,7 +22,7 @@ CONTAINERS = [
 LOCAL = ("leaf_local", "nan_stays_in_its_leaf")
 STILL = ("zero_gradient_gives_zero_update",)
 STEPS = ("linear_in_learning_rate",)
-METHOD = (*LOCAL, *STILL, *STEPS, "odd", "accumulation", "descends")
+METHOD = (*LOCAL, *STILL, *STEPS, "odd", "accumulation")
 ADAPTIVE = (*METHOD, "scale_invariant")
 
 

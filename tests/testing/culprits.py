@@ -273,7 +273,7 @@ CULPRITS = [
             ("warmed up from 0 for 5 steps", "no movement", "some")),
     Culprit("linear_in_learning_rate", "squares it", rated(lambda rate, g: -rate * rate * g),
             ("doubled the learning rate", "twice")),
-    Culprit("descends", "climbs", leafwise(lambda g, p: -g), ("300 steps", "expected: <")),
+    Culprit("descends", "climbs", rated(lambda rate, g: rate * g), ("300 steps", "expected: <")),
     # Values.
     Culprit("zero_gradient", "the sign as g / |g|", leafwise(lambda g, p: g / jnp.abs(g)),
             ("zero gradients", "nan in the updates", "finite")),
