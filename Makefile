@@ -13,6 +13,7 @@
 ARGS ?=
 PYTHON ?=
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .DELETE_ON_ERROR:
 .PHONY: run test test-all docs-tables mutation lint env env-test env-dev clean
@@ -21,10 +22,10 @@ run: env
 	$(BIN)/python examples/digits_mlp.py $(ARGS)
 
 test: env-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-all: env-test
-	$(BIN)/python -m pytest -m "" $(ARGS)
+	$(PYTEST) -m "" $(ARGS)
 
 docs-tables: env-test
 	$(BIN)/python tests/parity/generate.py

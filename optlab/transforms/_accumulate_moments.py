@@ -151,7 +151,7 @@ def _weight_after(decay: Any, count: int) -> float:
     return 1 - float(decay) ** count
 
 
-def _average(decay: Any, old: jax.Array, new: Any) -> jax.Array:
+def _average(decay: Any, old: Any, new: Any) -> jax.Array:
     """`decay · old + (1 - decay) · new`; average and weight decay by the very same floats."""
     return numerics.scalar(decay, old.dtype) * old + numerics.complement(decay, old.dtype) * new
 

@@ -80,9 +80,8 @@ class AverageParams(Snapshots):
         average = moved(state.average, 1 / weight, updates, params)
         steps = numerics.increment(state.averaged_steps)
         old = (state.averaged_steps, state.weight, state.average)
-        return updates, AverageParamsState(
-            count, *chosen(take, (steps, weight, average), old), inner
-        )
+        steps, weight, average = chosen(take, (steps, weight, average), old)
+        return updates, AverageParamsState(count, steps, weight, average, inner)
 
     def _weight(self, state: AverageParamsState) -> jax.Array:
         """`w <- d w + 1`: equal averages (d = 1) and EMAs differ in nothing else."""

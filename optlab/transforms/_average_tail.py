@@ -54,8 +54,15 @@ class AverageTail(Snapshots):
         return {"ema": "tail", "tail_fraction": self.fraction}
 
     def init(self, params: Any) -> AverageTailState:
-        counts = [jnp.zeros((), jnp.int32) for _ in range(4)]
-        return AverageTailState(*counts, zeros(params), zeros(params), self.inner.start(params))
+        return AverageTailState(
+            count=jnp.zeros((), jnp.int32),
+            averaged_steps=jnp.zeros((), jnp.int32),
+            older_steps=jnp.zeros((), jnp.int32),
+            recent_steps=jnp.zeros((), jnp.int32),
+            older=zeros(params),
+            recent=zeros(params),
+            inner=self.inner.start(params),
+        )
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
         updates, inner = self.final_step(updates, state, params, extra)
@@ -71,8 +78,10 @@ class AverageTail(Snapshots):
         # Long enough to be the tail alone: the older stretch is dropped.
         full = length.astype(dtype) >= numerics.scalar(self.fraction, dtype) * seen.astype(dtype)
         older = chosen(full, recent, state.older)
-        lengths = chosen(full, (length, jnp.zeros_like(length)), (state.older_steps, length))
-        new = AverageTailState(count, seen, *lengths, older, recent, inner)
+        older_steps, recent_steps = chosen(
+            full, (length, jnp.zeros_like(length)), (state.older_steps, length)
+        )
+        new = AverageTailState(count, seen, older_steps, recent_steps, older, recent, inner)
         take = self.takes(count)
         if take is None:
             return updates, new

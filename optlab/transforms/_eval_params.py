@@ -135,11 +135,11 @@ def _where(ready: jax.Array) -> Callable[[Any, Any], Any]:
     return lambda average, param: jnp.where(ready, average, param)
 
 
-def _recovered(b1: jax.Array) -> Callable[[Any, Any], Any]:
+def _recovered(b1: Any) -> Callable[[Any, Any], Any]:
     """x of y = (1 - β) z + β x."""
 
     def x(z, y):
-        beta = b1.astype(y.dtype)
+        beta = jnp.asarray(b1).astype(y.dtype)
         return (y - (1 - beta) * z.astype(y.dtype)) / beta
 
     return x

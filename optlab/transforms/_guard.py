@@ -73,9 +73,15 @@ class Guard(Wrapper):
 
     def init(self, params: Any) -> GuardState:
         dtype = numerics.widest(jax.tree.leaves(params))
-        numbers = (jnp.zeros((), kind) for kind in (np.int32, np.int32, bool, dtype, np.int32))
         return GuardState(
-            *numbers, jnp.zeros((), dtype), jnp.zeros((), dtype), self.inner.start(params)
+            skipped=jnp.zeros((), jnp.int32),
+            consecutive_skipped=jnp.zeros((), jnp.int32),
+            gave_up=jnp.zeros((), bool),
+            last_norm=jnp.zeros((), dtype),
+            accepted=jnp.zeros((), jnp.int32),
+            log_norm=jnp.zeros((), dtype),
+            weight=jnp.zeros((), dtype),
+            inner=self.inner.start(params),
         )
 
     def update(self, updates: Any, state: GuardState, params: Any = None, **extra: Any) -> Any:

@@ -52,8 +52,12 @@ class Lookahead(Averaging):
     sync_period: int = static(checks.positive_count, default=6)
 
     def init(self, params: Any) -> LookaheadState:
-        counts = [jnp.zeros((), jnp.int32) for _ in range(2)]
-        return LookaheadState(*counts, zeros(params), self.inner.start(params))
+        return LookaheadState(
+            since_sync=jnp.zeros((), jnp.int32),
+            syncs=jnp.zeros((), jnp.int32),
+            slow=zeros(params),
+            inner=self.inner.start(params),
+        )
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
         updates, inner = self.final_step(updates, state, params, extra)

@@ -29,7 +29,8 @@ class Factored(NamedTuple):
     def parameter_axes(self, ndim: int) -> Factored:
         """The axes of the parameter that rows and columns run along."""
         leading = tuple(range(ndim - 2))
-        return Factored(rows=(*leading, ndim - 2), columns=(*leading, ndim - 1))
+        rows, columns = (*leading, ndim - 2), (*leading, ndim - 1)
+        return Factored(rows=rows, columns=columns)  # type: ignore[arg-type]
 
 
 class Rule(NamedTuple):

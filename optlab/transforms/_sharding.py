@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -101,7 +101,7 @@ def follow(
     shape: tuple[int, ...],
     follower: Follower,
     param_shapes: list[tuple[int, ...]],
-    shardings: list[Sharding],
+    shardings: Sequence[Sharding],
     rest: Sharding | None,
 ) -> Sharding:
     """The sharding of a leaf from that of the parameter it follows."""

@@ -113,8 +113,8 @@ def parts(link: Link, state: Any, params: PyTree, place: tuple[str, ...] = ()) -
     """The parts of a state, in order."""
     own, inside = split(link, state, params, place)
     yield own
-    for name, within in inside.items():
-        yield from parts(*within, (*place, name))
+    for name, (inner, inner_state, group) in inside.items():
+        yield from parts(inner, inner_state, group, (*place, name))
 
 
 def edited(
@@ -126,7 +126,10 @@ def edited(
 ) -> Any:
     """The state with every part replaced by what `edit` makes of it."""
     own, inside = split(link, state, params, place)
-    new = {name: edited(*within, edit, (*place, name)) for name, within in inside.items()}
+    new = {
+        name: edited(inner, inner_state, group, edit, (*place, name))
+        for name, (inner, inner_state, group) in inside.items()
+    }
     return _joined(link, edit(own), new, params, own.is_scheduled)
 
 
@@ -169,7 +172,7 @@ def _parameter_in(
         is_like_it = bool(shape) and shape == parameters[()]
         gathered = [i + 1 for i, key in enumerate(names) if key in meanings]
         gathered = gathered or ([len(names)] if is_like_it else [])
-        return (gathered[-1],) * 2 if gathered else (len(names), None)
+        return (gathered[-1], gathered[-1]) if gathered else (len(names), None)
     spans = [
         (stop - start, start)
         for start in range(len(names))
