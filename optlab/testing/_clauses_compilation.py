@@ -141,7 +141,7 @@ def sharding(subject: Subject, kind: AxisType) -> None:
         state = jax.jit(tx.init)(params)
         for path, leaf in jax.tree_util.tree_leaves_with_path(state):
             shape = (8, 6)
-            if leaf.shape == shape and leaf.sharding.shard_shape(shape) != (8 // devices, 6):
+            if np.shape(leaf) == shape and leaf.sharding.shard_shape(shape) != (8 // devices, 6):
                 raise Broken(
                     f"jitted init of parameters sharded over {devices} devices",
                     f"state at {jax.tree_util.keystr(path)} on {leaf.sharding}",

@@ -94,7 +94,7 @@ def mapped_params(subject: Subject) -> None:
     tx, run = subject.tx(), subject.plain
     state, params = run.states[-1], run.params[0]
     did = "called optax.tree.map_params to add 1"
-    mapped = optax.tree.map_params(tx, lambda x: x + jnp.ones((), x.dtype), state)
+    mapped = optax.tree.map_params(tx, lambda x: x + jnp.ones((), jnp.result_type(x)), state)
     compare.same_signature(did, state, mapped)
     shapes = [np.shape(p) for p in jax.tree.leaves(params)]
     for (path, before), after, follower in zip(

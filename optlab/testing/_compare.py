@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from optlab.core import trees
@@ -26,7 +27,13 @@ def same_signature(did: str, expected: PyTree, got: PyTree, *, weak: bool = True
             raise Broken(did, f"{other} at {trees.path_text(path)!r}", one)
 
 
+def array(leaf: Any) -> Any:
+    """An array as it is, a number of Python's as JAX takes it: a weak scalar."""
+    return leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
+
+
 def _signature(leaf: Any, weak: bool) -> str:
+    leaf = array(leaf)
     text = f"{leaf.dtype.name}{list(leaf.shape)}"
     return f"weak {text}" if weak and getattr(leaf, "weak_type", False) else text
 
@@ -72,10 +79,11 @@ def finite(did: str, tree: PyTree, what: str) -> None:
 
 def wide(leaf: Any) -> np.ndarray:
     """A leaf as a NumPy array of float64 (complex128), keys as their data."""
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    leaf = array(leaf)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
-    array = np.asarray(leaf)
-    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+    x = np.asarray(leaf)
+    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:

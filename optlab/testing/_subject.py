@@ -118,11 +118,12 @@ class Subject:
         tx = self.tx() if tx is None else tx
         params = self.params(dtype) if params is None else params
         step_fn = update or self.variant(functools.partial(self.update, tx))
-        record = Run([params], [], [], [tx.init(params)])
+        record = Run([params], [], [], [tx.init(copied(params))])
         for i in range(steps):
             g = (gradient or self.gradient)(params, i)
             g = cast_like(g, params) if gradient_dtype is None else cast(g, gradient_dtype)
-            updates, state = step_fn(g, record.states[-1], params)
+            # Copies, so that a subject that changes its arguments spoils no other clause.
+            updates, state = step_fn(*copied((g, record.states[-1], params)))
             params = apply(params, updates)
             for series, value in zip(record, (params, g, updates, state), strict=True):
                 series.append(value)
@@ -184,6 +185,11 @@ def _default_params() -> PyTree:
     rng = np.random.default_rng(0)
     shapes = {"matrix": (4, 3), "vector": (5,), "scalar": ()}
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def copied(tree: PyTree) -> PyTree:
+    """The same leaves in new containers; NumPy arrays, which can be written to, anew as well."""
+    return jax.tree.map(lambda x: x.copy() if isinstance(x, np.ndarray) else x, tree)
 
 
 def cast(tree: PyTree, dtype: Any) -> PyTree:

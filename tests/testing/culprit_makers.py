@@ -129,6 +129,16 @@ def mutating_update(gradient, state, params):
     return state
 
 
+def in_place(change: Callable[[Any, Any], Any]) -> Callable[[], Any]:
+    """A factory of what changes its arguments, twice the same way, and returns the gradient."""
+
+    def update(gradient, state, params=None, **extra):
+        change(gradient, params)
+        return gradient, state
+
+    return lambda: optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+
 def unknown_extra_args():
     def update(gradient, state, params=None):
         return jax.tree.map(lambda g: -RATE * g, gradient), state

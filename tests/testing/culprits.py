@@ -24,6 +24,7 @@ from culprit_makers import (
     doubled_in_batches,
     first_dtype,
     half_moment,
+    in_place,
     leafwise,
     local_class_state,
     masked_is_a_leaf,
@@ -114,6 +115,15 @@ CULPRITS = [
     Culprit("update_is_pure", "counts in place",
             whole(lambda params: {"count": jnp.zeros(())}, mutating_update),
             ("count", "untouched arguments")),
+    *(Culprit("update_is_pure", fault, in_place(change), ("called update", "untouched arguments"))
+      for fault, change in {
+          "negates the gradients in place": lambda g, p: g.update({k: -g[k] for k in g}),
+          "takes their signs in place": lambda g, p: g.update({k: jnp.sign(g[k]) for k in g}),
+          "empties the parameters in place": lambda g, p: p.update({k: 0 * p[k] for k in p})}
+      .items()),
+    Culprit("init_is_pure", "negates the parameters in place",
+            whole(lambda params: params.update({k: -params[k] for k in params}),
+                  lambda g, s, p: s), ("called init", "untouched parameters")),
     Culprit("state_signature", "starts from a weak zero",
             counting(lambda: jnp.asarray(0.0), lambda n: n + jnp.ones((), jnp.float32)),
             ("took 1 steps", "float32[] at 'count'", "weak float32[]")),

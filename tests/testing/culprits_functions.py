@@ -88,7 +88,7 @@ SCHEDULES = [
                     {"monotone": "increasing"}, ("walked on from 5", "against", "increasing")),
     FunctionCulprit("continuous_at_joins", "jumps",
                     schedule(lambda c: jnp.where(c < 4, 1.0, 0.5) - 0.01 * c), {"joins": (4,)},
-                    ("stepped over 4", "a jump of 0.51", "about 0.01")),
+                    ("from count 3 to 4", "a jump of 0.51", "about 0.01")),
     FunctionCulprit("schedule_jit_equals_eager", "doubles when traced",
                     lambda: lambda c: jnp.float32(c) * (2 if traced(c) else 1), {},
                     ("jitted it", "as eager")),

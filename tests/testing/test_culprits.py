@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import culprit_makers
 import culprits
 import culprits_functions
 import jax
@@ -94,6 +95,24 @@ def test_initializer_clause_catches_its_culprit(culprit, clause):
     )
 
 
+def test_what_changes_its_arguments_fails_for_that_and_nothing_else():
+    negates = culprit_makers.in_place(lambda g, p: g.update({k: -g[k] for k in g}))
+    few = ["update_is_pure", "scan", "jit_equals_eager", "permutation_of_leaves"]
+    report = ol.testing.check_transformation(negates, only=few)
+    assert [r.clause for r in report.failures] == ["update_is_pure"]
+
+
+def test_a_number_in_the_state_fails_the_clauses_on_that_and_nothing_else():
+    counts = culprit_makers.counting(lambda: 0, lambda n: n + 1)
+    few = ["state_leaves_are_arrays", "init_is_pure", "update_is_pure", "abstract_init", "scan",
+           "cond", "sharding", "state_signature[float32,float32]", "mapped_params",
+           "checkpoint[npz]", "donation[jit_init]", "determinism", "zero_gradient[float32]",
+           "counter_saturation"]  # fmt: skip
+    report = ol.testing.check_transformation(counts, only=few)
+    failed = [r.clause for r in report.failures]
+    assert failed == ["state_leaves_are_arrays", "counter_saturation"], str(report)
+
+
 def five_lines_of_sgd():
     def update(g, state, params=None, **extra):
         like = g if params is None else params
@@ -123,6 +142,13 @@ def test_a_line_passes_all_schedule_clauses():
     )
     assert report, str(report)
     assert report.counts() == {"passed": len(schedule_clauses) - 1, "not applicable": 1}
+
+
+@pytest.mark.parametrize("join", [1, 10, 50, 99])
+def test_a_change_of_slope_at_a_join_is_no_jump(join):
+    make = lambda: ol.schedules.warmup_cosine(1e-3, steps=100, warmup_steps=join)  # noqa: E731
+    options = {"steps": 100, "joins": [join], "only": "continuous_at_joins"}
+    assert ol.testing.check_schedule(make, **options)
 
 
 def test_falling_record_passes_traced_fields():
