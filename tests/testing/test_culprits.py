@@ -129,7 +129,7 @@ def test_sgd_in_five_lines_passes_all_that_applies():
     assert report, str(report)
     silent = {r.clause.split("[")[0] for r in report.results if r.status == "not applicable"}
     assert silent == {
-        "bad_hyperparameters", "checkpoint", "counter_saturation", "grad_hyperparameter",
+        "bad_hyperparameters", "checkpoint", "counter_saturation", "descends", "grad_hyperparameter",
         "injected_hyperparameters", "learning_rate_schedule", "learning_rate_zero",
         "mismatched_trees", "one_trace_for_hyperparameters", "slope_of_learning_rate",
         "stored_as_json", "vmap_hyperparameter",
@@ -158,6 +158,36 @@ def test_falling_record_passes_traced_fields():
 
 def test_normal_values_pass_all_initializer_clauses():
     report = ol.testing.check_initializer(
-        culprits_functions.normal(), **culprits_functions.HEALTHY_INITIALIZER
+        culprits_functions.normal(),
+        claims="initializer_jit_bits",
+        **culprits_functions.HEALTHY_INITIALIZER,
     )
     assert report.counts() == {"passed": len(initializer_clauses)}, str(report)
+
+
+@pytest.mark.parametrize("name", ["he_normal", "orthogonal", "xavier_uniform"])
+def test_optlabs_initializers_give_the_same_bits_jitted(name):
+    report = ol.testing.check_initializer(
+        getattr(ol.initializers, name), claims="initializer_jit_bits", only="initializer_jit_bits"
+    )
+    assert report.counts() == {"passed": 1}, str(report)
+
+
+def test_a_rounding_apart_is_as_eager():
+    few = ["initializer_jit_equals_eager", "initializer_jit_bits"]
+    make = culprits_functions.normal(lambda x: x * (1 + 2e-7 * culprit_makers.traced(x)))
+    assert [r.clause for r in ol.testing.check_initializer(make, only=few).failures] == few[1:]
+
+
+def test_an_initializer_may_refuse_16_bits():
+    def make():
+        def draw(key, shape, dtype):
+            if dtype != jnp.float32:
+                raise TypeError(f"no {dtype} here")
+            return jnp.ones(shape, dtype)
+
+        return draw
+
+    report = ol.testing.check_initializer(make, only="dtype")
+    assert report.counts() == {"passed": 1, "not applicable": 2}
+    assert "it refuses bfloat16: no bfloat16 here" in str(report)
