@@ -51,6 +51,7 @@ NAMES = (
     "parity",
     "recipes",
     "laws",
+    "neighbours",
     "core",
     "every transform (slow)",
     "whole contract (slow)",
@@ -67,7 +68,7 @@ def stages(file: str) -> list[Stage]:
     contract = ("tests/contract/test_contract.py",)
     found = []
     if is_transform:
-        own = own_tests(path.stem, names)
+        own, others = own_tests(path.stem), neighbours(names, own_tests(path.stem))
         found += [Stage("own tests", own)] if own else []
         found += [Stage("errors", ("tests/transforms/test_every_transform_errors.py",), rows)]
     parity = Stage("parity", ("tests/parity/test_parity.py",), rf"\[({'|'.join(used)})[(\]]")
@@ -79,7 +80,10 @@ def stages(file: str) -> list[Stage]:
     found += [parity] if used and is_transform else []
     recipes = Stage("recipes", ("tests/optimizers",), rf"^[^[]*(\[tx\d+\])?$|{_brackets(used)}")
     found += [recipes] if used else []
-    found += [Stage("laws", ("tests/properties",)), Stage("core", ("tests/core",))]
+    found += [Stage("laws", ("tests/properties",))]
+    if is_transform and others:
+        found += [Stage("neighbours", others)]
+    found += [Stage("core", ("tests/core",))]
     if is_transform:
         every = [f"tests/transforms/test_every_transform_{kind}.py" for kind in _KINDS]
         found += [Stage("every transform (slow)", (*every, "-m", "slow"), rows, slow=True)]
@@ -90,15 +94,19 @@ def stages(file: str) -> list[Stage]:
 _KINDS = ("values", "hyperparameters", "symmetry", "signature", "sharding")
 
 
-def own_tests(stem: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """`test_<file>.py`, or what `OWN_TESTS` says, or else whatever mentions its functions."""
-    folder = ROOT / "tests" / "transforms"
+def own_tests(stem: str) -> tuple[str, ...]:
+    """`test_<file>.py`, or what `OWN_TESTS` says."""
     modules = OWN_TESTS.get(stem, (f"test{stem}",))
-    found = [folder / f"{module}.py" for module in modules]
-    if not all(path.exists() for path in found):
-        word = re.compile(rf"\b({'|'.join((stem, *names))})\b")
-        found = [p for p in sorted(folder.glob("test_*.py")) if word.search(p.read_text("utf-8"))]
-    return tuple(path.relative_to(ROOT).as_posix() for path in found)
+    paths = [f"tests/transforms/{module}.py" for module in modules]
+    return tuple(path for path in paths if (ROOT / path).exists())
+
+
+def neighbours(names: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
+    """The other modules of transforms' tests that use one of the functions."""
+    word = re.compile(rf"\b({'|'.join(names)})\b")
+    paths = sorted((ROOT / "tests" / "transforms").glob("test_*.py"))
+    used = [p.relative_to(ROOT).as_posix() for p in paths if word.search(p.read_text("utf-8"))]
+    return tuple(path for path in used if path not in own and "test_every_" not in path)
 
 
 def _brackets(names: tuple[str, ...]) -> str:

@@ -28,9 +28,9 @@ left out, an eps on the other side of a root, a count off by one, a state that i
 check dropped. Operators on the syntax tree propose them, a stable hash chooses among those, and
 some are written by hand (`tests/mutation/mutation_faults.py`). Tests run in stages, nearest first:
 the tests of the file, of errors, contract, examples in docstrings, parity with other libraries and
-with NumPy, recipes, laws, the core's tests. What passes them all meets the slow ones, which
-are outside of the default suite. The first stage that fails ends the mutant. Examples of properties
-are the same in every run.
+with NumPy, recipes, laws, tests of other transforms that use the file, the core's. What passes them
+all meets the slow ones, which are outside of the default suite. The first stage that fails ends the
+mutant. Examples of properties are the same in every run.
 """
 
 
