@@ -21,6 +21,7 @@ OWN_TESTS = {
     "_decay": ("test_decayed_weights",),
     "_freeze": ("test_route",),
     "_learning_rate": ("test_scale_by_learning_rate",),
+    "_sharding": ("test_state_sharding",),
     "_second_moments": ("test_second_moments", "test_accumulate_moments"),
     "_sign": ("test_sign_links",),
 }
@@ -69,7 +70,7 @@ def stages(file: str) -> list[Stage]:
     found = []
     if is_transform:
         own, others = own_tests(path.stem), neighbours(names, own_tests(path.stem))
-        found += [Stage("own tests", own)] if own else []
+        found += [Stage("own tests", own)] if own else [Stage("neighbours", others)]
         found += [Stage("errors", ("tests/transforms/test_every_transform_errors.py",), rows)]
     parity = Stage("parity", ("tests/parity/test_parity.py",), rf"\[({'|'.join(used)})[(\]]")
     found += [parity] if used and not is_transform else []
@@ -81,7 +82,7 @@ def stages(file: str) -> list[Stage]:
     recipes = Stage("recipes", ("tests/optimizers",), rf"^[^[]*(\[tx\d+\])?$|{_brackets(used)}")
     found += [recipes] if used else []
     found += [Stage("laws", ("tests/properties",))]
-    if is_transform and others:
+    if is_transform and own and others:
         found += [Stage("neighbours", others)]
     found += [Stage("core", ("tests/core",))]
     if is_transform:
@@ -102,11 +103,14 @@ def own_tests(stem: str) -> tuple[str, ...]:
 
 
 def neighbours(names: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
-    """The other modules of transforms' tests that use one of the functions."""
+    """The other tests of transforms and of storages that use one of the functions."""
     word = re.compile(rf"\b({'|'.join(names)})\b")
-    paths = sorted((ROOT / "tests" / "transforms").glob("test_*.py"))
-    used = [p.relative_to(ROOT).as_posix() for p in paths if word.search(p.read_text("utf-8"))]
-    return tuple(path for path in used if path not in own and "test_every_" not in path)
+    found = []
+    for folder in ("transforms", "storage"):
+        for path in sorted((ROOT / "tests" / folder).glob("test_*.py")):
+            if "test_every_" not in path.name and word.search(path.read_text(encoding="utf-8")):
+                found.append(path.relative_to(ROOT).as_posix())
+    return tuple(path for path in found if path not in own)
 
 
 def _brackets(names: tuple[str, ...]) -> str:
