@@ -101,11 +101,14 @@ def _run(files: list[str], copies: SimpleQueue, arguments: argparse.Namespace) -
             continue
         tester = Tester(server, copies, file, arguments.quick)
         tester.check_that_the_copy_is_tested()
-        with ThreadPoolExecutor(arguments.jobs) as pool:
+        pool = ThreadPoolExecutor(arguments.jobs)
+        try:
             for job in [pool.submit(tester.judge, mutant) for mutant in pending]:
                 verdict = job.result()
                 report.append(verdict)
                 print(report.line(verdict), flush=True)
+        finally:  # interrupted, it ends what it has begun and no more
+            pool.shutdown(cancel_futures=True)
 
 
 def _wanted(verdict: dict[str, Any] | None, arguments: argparse.Namespace) -> bool:
