@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from optlab.testing import _compare as compare
-from optlab.testing._clauses import Broken, NotApplicable
+from optlab.testing._clauses import ONE_DEVICE, Broken, NotApplicable
 from optlab.testing._clauses import transformation_clauses as catalogue
 from optlab.testing._subject import Subject, apply
 
@@ -129,7 +129,7 @@ def determinism(subject: Subject) -> None:
 def sharding(subject: Subject, kind: AxisType) -> None:
     """State lands where its parameter lives, and a sharded step gives what one device gives."""
     if jax.device_count() < 2:
-        raise NotApplicable("there is one device; set --xla_force_host_platform_device_count=8")
+        raise NotApplicable(ONE_DEVICE)
     devices = 4 if jax.device_count() >= 4 else 2
     mesh = jax.make_mesh((devices,), ("data",), axis_types=(kind,), devices=jax.devices()[:devices])
     tx = subject.tx()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optlab.testing import _compare as compare
-from optlab.testing._clauses import Broken, NotApplicable
+from optlab.testing._clauses import Broken, NotApplicable, doing
 from optlab.testing._clauses import transformation_clauses as catalogue
 from optlab.testing._subject import Subject, cast, copied
 
@@ -100,7 +100,9 @@ def abstract_init(subject: Subject) -> None:
     """`init` works on shapes alone and under `jit`, giving the same."""
     tx, params = subject.tx(), subject.params()
     state = tx.init(params)
-    compare.same_signature("called jax.eval_shape(init)", state, jax.eval_shape(tx.init, params))
+    with doing("called jax.eval_shape(init)"):
+        abstract = jax.eval_shape(tx.init, params)
+    compare.same_signature("called jax.eval_shape(init)", state, abstract)
     jitted = jax.jit(tx.init)(params)
     compare.identical("called jit(init)", state, jitted, "what init gives")
 
@@ -120,8 +122,9 @@ def no_effects(subject: Subject) -> None:
 def strict_promotion(subject: Subject) -> None:
     """Runs under strict dtype promotion and rank_promotion='raise'."""
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
-        for dtype in (np.float32, jnp.bfloat16):
-            subject.run(2, dtype=dtype)
+        for dtype in ("float32", "bfloat16"):
+            with doing(f"ran 2 steps under strict promotion with {dtype} parameters"):
+                subject.run(2, dtype=dtype)
 
 
 @catalogue.clause()

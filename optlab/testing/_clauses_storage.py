@@ -15,7 +15,7 @@ import numpy as np
 
 from optlab.core import Transformation, from_dict, to_dict
 from optlab.testing import _compare as compare
-from optlab.testing._clauses import Broken, NotApplicable
+from optlab.testing._clauses import Broken, NotApplicable, doing
 from optlab.testing._clauses import transformation_clauses as catalogue
 from optlab.testing._clauses_structure import _module
 from optlab.testing._subject import Subject
@@ -27,10 +27,10 @@ def _npz(state: Any) -> Any:
     arrays = [np.asarray(leaf) for leaf in leaves]
     known = [a if a.dtype.isbuiltin else a.view(f"uint{8 * a.dtype.itemsize}") for a in arrays]
     file = io.BytesIO()
-    np.savez(file, **{str(i): a for i, a in enumerate(known)})
+    np.savez(file, *known)
     file.seek(0)
     with np.load(file, allow_pickle=False) as stored:
-        read = [stored[str(i)].view(a.dtype) for i, a in enumerate(arrays)]
+        read = [stored[f"arr_{i}"].view(a.dtype) for i, a in enumerate(arrays)]
     return jax.tree.unflatten(structure, [jax.numpy.asarray(a) for a in read])
 
 
@@ -60,13 +60,15 @@ def checkpoint(subject: Subject, through: Callable[[Any], Any]) -> None:
     tx, run = subject.tx(), subject.plain
     if not jax.tree.leaves(run.states[2]):
         raise NotApplicable("it has no state")
-    restored = through(run.states[2])
-    compare.identical("stored the state", restored, run.states[2], "the same state")
+    with doing("wrote the state and read it back"):
+        restored = through(run.states[2])
+    compare.identical("wrote the state and read it back", restored, run.states[2], "the same state")
 
     def step(state):
         return subject.update(tx, run.gradients[2], state, run.params[2])[0]
 
-    compare.identical("took a step", step(restored), step(run.states[2]), "the same step")
+    did = "took a step after writing the state and reading it back"
+    compare.identical(did, step(restored), step(run.states[2]), "the same step")
 
 
 @catalogue.clause("capability")

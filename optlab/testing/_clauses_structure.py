@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from optlab.testing import _compare as compare
-from optlab.testing._clauses import Broken, NotApplicable
+from optlab.testing._clauses import Broken, NotApplicable, doing
 from optlab.testing._clauses import transformation_clauses as catalogue
 from optlab.testing._subject import Subject
 
@@ -107,14 +107,16 @@ def _two_updates(subject: Subject, params: Any, gradient: Any) -> Any:
 def bare_array(subject: Subject) -> None:
     """A single array is a tree of parameters."""
     leaf = max(jax.tree.leaves(subject.params()), key=lambda x: x.size)
-    run = subject.run(2, params=leaf)
+    with doing("updated one bare array"):
+        run = subject.run(2, params=leaf)
     compare.same_signature("updated one bare array", leaf, run.updates[-1], weak=False)
 
 
 @catalogue.clause()
 def bare_scalar(subject: Subject) -> None:
     """A single scalar is a tree of parameters."""
-    run = subject.run(2, params=jnp.asarray(0.7))
+    with doing("updated one bare scalar"):
+        run = subject.run(2, params=jnp.asarray(0.7))
     compare.same_signature("updated one bare scalar", run.params[0], run.updates[-1], weak=False)
     compare.finite("updated one bare scalar", run.updates, "updates")
 
@@ -122,7 +124,8 @@ def bare_scalar(subject: Subject) -> None:
 @catalogue.clause()
 def empty_tree(subject: Subject) -> None:
     """No parameters at all: `init` and `update` run, and the state stays finite."""
-    run = subject.run(2, params={})
+    with doing("updated {} twice"):
+        run = subject.run(2, params={})
     compare.finite("updated {} twice", [x for x in run.states if x is not None], "state")
 
 

@@ -13,7 +13,7 @@ import optax
 
 from optlab.core import Transformation, followers, trees
 from optlab.testing import _compare as compare
-from optlab.testing._clauses import Broken, NotApplicable
+from optlab.testing._clauses import Broken, NotApplicable, doing
 from optlab.testing._clauses import transformation_clauses as catalogue
 from optlab.testing._subject import Subject, apply
 
@@ -24,7 +24,8 @@ def without_params(subject: Subject) -> None:
     tx, run = subject.tx(), subject.plain
     extra = subject.extra(run.params[0], run.gradients[0])
     try:
-        updates, _ = tx.update(run.gradients[0], run.states[0], **extra)
+        with doing("called update without params"):
+            updates, _ = tx.update(run.gradients[0], run.states[0], **extra)
     except ValueError as error:
         if "param" not in str(error).lower():
             raise Broken("called update without params", error, "an error naming params") from error
@@ -40,8 +41,10 @@ def extra_args(subject: Subject) -> None:
         if not isinstance(tx, optax.GradientTransformationExtraArgs):
             continue
         extra = subject.extra(run.params[0], run.gradients[0]) | {"nobody_knows": jnp.ones(3)}
-        updates, _ = tx.update(run.gradients[0], tx.init(run.params[0]), run.params[0], **extra)
-        compare.close(f"gave an unknown extra argument, {name}", updates, run.updates[0],
+        did = f"gave an unknown extra argument, {name}"
+        with doing(did):
+            updates, _ = tx.update(run.gradients[0], tx.init(run.params[0]), run.params[0], **extra)
+        compare.close(did, updates, run.updates[0],
                       "the same update", rtol=1e-6)  # fmt: skip
 
 
@@ -81,7 +84,8 @@ def accumulation(subject: Subject) -> None:
     tx = optax.MultiSteps(subject.make_tx(), every_k_schedule=3)
     run = subject.plain
     update = jax.jit(lambda *a: subject.update(tx, *a))
-    with jax.numpy_dtype_promotion("standard"):  # MultiSteps itself needs it
+    promotion = jax.numpy_dtype_promotion("standard")  # MultiSteps itself needs it
+    with promotion, doing("gave one gradient three times"):
         state = tx.init(run.params[0])
         for _ in range(3):
             updates, state = update(run.gradients[0], state, run.params[0])
@@ -201,6 +205,7 @@ def one_trace_for_hyperparameters(subject: Subject) -> None:
 
 BAD = {
     "learning_rate": (-1.0, float("nan")),
+    "lr": (-1.0, float("nan")),
     "b1": (1.0, -0.1),
     "b2": (1.0, -0.1),
     "decay": (1.0, -0.1),
@@ -218,12 +223,12 @@ def bad_hyperparameters(subject: Subject) -> None:
         short = name.rsplit("/", 1)[-1]
         for value in BAD.get(short, (float("nan"),)):
             try:
-                got = make(value)
+                make(value)
             except (ValueError, TypeError) as error:
                 if short not in str(error):
                     raise Broken(f"made it with {name}={value}", error, "the name in it") from error
                 continue
-            raise Broken(f"made it with {name}={value}", repr(got)[:60], "a ValueError")
+            raise Broken(f"made it with {name}={value}", "no error", "a ValueError")
 
 
 @catalogue.clause("capability")
@@ -231,7 +236,8 @@ def learning_rate_schedule(subject: Subject) -> None:
     """A schedule can stand for the learning rate; a constant one gives what the number gives."""
     name = subject.learning_rate()
     value = subject.number(name)
-    got = subject.run(3, tx=subject.numbers[name](lambda count: jnp.float32(value)))
+    with doing("gave a constant schedule"):
+        got = subject.run(3, tx=subject.numbers[name](lambda count: jnp.float32(value)))
     compare.close(
         "gave a constant schedule", got.updates, subject.plain.updates, "as the number", rtol=1e-5
     )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optlab.testing import _compare as compare
-from optlab.testing._clauses import Broken, NotApplicable
+from optlab.testing._clauses import Broken, NotApplicable, doing
 from optlab.testing._clauses import transformation_clauses as catalogue
 from optlab.testing._subject import Run, Subject, cast
 
@@ -131,9 +131,10 @@ def nan_recovery(subject: Subject) -> None:
 @catalogue.clause("capability", over={"nan": float("nan"), "inf": float("inf")})
 def nonfinite_documented(subject: Subject, value: float) -> None:
     """A NaN or infinite gradient raises nothing, and its updates keep their signature."""
-    run = _steady(subject, value, 1)
+    did = f"updated with {value} gradients"
+    with doing(did):
+        run = _steady(subject, value, 1)
     for updates in run.updates:
-        did = f"updated with {value} gradients"
         compare.same_signature(did, run.params[0], updates, weak=False)
 
 

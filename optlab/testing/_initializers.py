@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,10 +13,10 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from optlab.testing import _compare as compare
-from optlab.testing._clauses import Broken, NotApplicable
+from optlab.testing._clauses import ONE_DEVICE, Broken, NotApplicable
 from optlab.testing._clauses import initializer_clauses as catalogue
 from optlab.testing._report import Report
-from optlab.testing._transformations import described, reproduction
+from optlab.testing._transformations import described, reproduction, require_function
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +128,10 @@ def maps_over_keys(subject: InitializerSubject) -> None:
 @catalogue.clause()
 def sharded_equals_whole(subject: InitializerSubject) -> None:
     """Made under `jit` with its output sharded over devices, it is the same array."""
-    if jax.device_count() < 2 or subject.shape[0] % 2:
-        raise NotApplicable("there is one device, or an odd first axis")
+    if jax.device_count() < 2:
+        raise NotApplicable(ONE_DEVICE)
+    if not subject.shape or subject.shape[0] % 2:
+        raise NotApplicable("the shape has no first axis of even length")
     mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
     spread = NamedSharding(mesh, PartitionSpec("d"))
     make = subject.make()
@@ -140,7 +143,7 @@ def sharded_equals_whole(subject: InitializerSubject) -> None:
 def check_initializer(
     make_initializer: Callable[[], Any],
     *,
-    shape: tuple[int, ...] = (128, 96),
+    shape: int | tuple[int, ...] = (128, 96),
     mean: float = 0.0,
     variance: float | None = None,
     random: bool = True,
@@ -152,7 +155,7 @@ def check_initializer(
 
     Args:
       make_initializer: makes the initializer; optlab's, JAX's, Flax's, or any such function.
-      shape: of the arrays drawn; large enough for statistics.
+      shape: of the arrays drawn, an integer for vectors; large enough for statistics.
       mean: the mean promised.
       variance: the variance promised; asked of the initializer's own `variance(shape)` if None.
       random: False for constants.
@@ -163,7 +166,8 @@ def check_initializer(
       A `Report`, false if a clause failed.
 
     Raises:
-      ValueError: for names that are no clauses.
+      ValueError: for names that are no clauses, or axes below 1.
+      TypeError: if `make_initializer` is no factory of initializers, or a shape is no shape.
 
     Example:
       >>> import jax, optlab as ol
@@ -173,7 +177,17 @@ def check_initializer(
       >>> [result.clause for result in report.failures]
       ['sample_variance']
     """
-    subject = InitializerSubject(make_initializer, tuple(shape), mean, variance, random)
+    require_function(
+        "make_initializer", make_initializer, "an initializer, a function of key, shape and dtype",
+        "lambda: optlab.initializers.normal(0.02)",
+    )  # fmt: skip
+    try:
+        sizes = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
+    except TypeError as error:
+        raise TypeError(f"check_initializer: shape must be integers, got {shape!r}.") from error
+    if min(sizes, default=1) < 1:
+        raise ValueError(f"check_initializer: every axis of shape must be >= 1, got {shape!r}.")
+    subject = InitializerSubject(make_initializer, sizes, mean, variance, random)
     given = {"shape": subject.shape, "mean": mean, "variance": variance, "random": random}
     return catalogue.judge(
         subject,

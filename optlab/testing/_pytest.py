@@ -8,8 +8,9 @@ import unittest
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from optlab.core import checks
 from optlab.testing._clauses import transformation_clauses
-from optlab.testing._transformations import check_transformation
+from optlab.testing._transformations import check_transformation, require_callable_factory
 
 
 def conforms(
@@ -35,9 +36,11 @@ def conforms(
     Raises:
       ImportError: if pytest is not installed.
       ValueError: for names that are no clauses.
+      TypeError: for an option that is none, or what is no factory (which is not called yet).
 
     Special cases:
-      A clause that does not apply is skipped, with the reason; one that is allowed to fail, too.
+      A clause that does not apply is skipped, with the reason; one that is allowed to fail, too. An
+      allowance for a name without brackets covers each test of it, and is not asked to be needed.
       A method of a `unittest.TestCase`, absl's and chex's among them, where pytest has no
       parameters, checks all clauses in one test and fails with the report. Below chex's
       `all_variants` (or `variants`) it does so once a variant, with `self.variant` as `variant`;
@@ -53,12 +56,23 @@ def conforms(
         import pytest
     except ImportError as error:
         raise ImportError('conforms needs pytest: pip install "optlab[test]"') from error
+    if getattr(make_tx, "__name__", "").startswith("test"):
+        raise TypeError(
+            f"conforms wants the factory before the test {make_tx.__name__}: @conforms(make_tx)."
+        )
+    require_callable_factory(make_tx)
+    known = ("needs", "params", "variant")
+    for name in options:
+        if name not in known:
+            raise TypeError(f"conforms: no option {name!r}; {checks.nearest(name, known)}")
     names = transformation_clauses.chosen(claims, only)
-    allowed = {n: r for n, r in transformation_clauses.allowed(allow).items() if n in names}
+    allowed = transformation_clauses.allowed(allow)
 
     def check_one(clause: str) -> None:
-        reason = {clause: allowed[clause]} if clause in allowed else None
-        report = check_transformation(make_tx, only=clause, allow=reason, **options)
+        own = {k: v for k, v in (allow or {}).items() if k == clause}
+        report = check_transformation(make_tx, only=clause, allow=own, **options)
+        if not report and clause in allowed and not own:
+            pytest.skip(f"allowed: {allowed[clause]}")
         if not report:
             pytest.fail(str(report), pytrace=False)
         (result,) = report.results
@@ -68,7 +82,7 @@ def conforms(
     def check_all(case: unittest.TestCase) -> None:
         variant = getattr(case, "variant", None)  # chex sets one with a type below its decorators
         given: dict[str, Any] = {"variant": variant} if hasattr(variant, "type") else {}
-        report = check_transformation(make_tx, only=names, allow=allowed, **(options | given))
+        report = check_transformation(make_tx, only=names, allow=allow, **(options | given))
         if not report:
             case.fail(str(report))
 

@@ -9,6 +9,12 @@ from typing import Any, Literal
 
 Status = Literal["passed", "failed", "allowed", "not applicable"]
 
+PLURALS = {"law": "laws", "capability": "capabilities", "property": "properties"}
+BEYOND = (
+    "A capability is beyond what plain Optax promises: "
+    "one that your method need not have may be allowed to fail, with a reason."
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -22,7 +28,7 @@ class Result:
       promise: what the clause demands, in a sentence.
       found: what was done and what came out, empty where it passed; the reason where allowed or not
         applicable.
-      reproduce: three lines of Python that show the failure.
+      reproduce: a few lines of Python that show the failure.
 
     Example:
       >>> import optlab as ol
@@ -51,7 +57,7 @@ class Report:
       >>> import optlab as ol
       >>> print(ol.testing.check_transformation(ol.sign, only="counter_saturation"))
       sign: 1 not applicable
-        counter_saturation  not applicable  it counts nothing
+        counter_saturation  law         not applicable  it counts nothing
     """
 
     subject: str
@@ -79,12 +85,20 @@ class Report:
 
     def __str__(self) -> str:
         width = max([len(r.clause) for r in self.results], default=0)
+        kinds = Counter(r.kind for r in self.failures)
+        failed = ", ".join(_plural(n, kinds[n]) for n in PLURALS if kinds[n])
         lines = [
-            f"{self.subject}: " + ", ".join(f"{n} {status}" for status, n in self.counts().items())
+            f"{self.subject}: "
+            + ", ".join(
+                f"{n} {status}" + f" ({failed})" * (status == "failed")
+                for status, n in self.counts().items()
+            )
         ]
         for r in self.results:
             note = r.found.splitlines()[0] if r.found and r.status != "failed" else ""
-            lines.append(f"  {r.clause:<{width}}  {r.status:<14}  {note}".rstrip())
+            lines.append(f"  {r.clause:<{width}}  {r.kind:<10}  {r.status:<14}  {note}".rstrip())
+        if kinds["capability"]:
+            lines += ["", BEYOND]
         for r in self.failures:
             lines += [
                 "",
@@ -94,3 +108,7 @@ class Report:
             if r.reproduce:
                 lines += ["  Reproduce:", textwrap.indent(r.reproduce, "    ")]
         return "\n".join(lines)
+
+
+def _plural(kind: str, number: int) -> str:
+    return f"{number} {kind if number == 1 else PLURALS[kind]}"

@@ -12,10 +12,10 @@ import numpy as np
 
 from optlab.core import Record, hyperparameters, replace
 from optlab.testing import _compare as compare
-from optlab.testing._clauses import Broken, NotApplicable
+from optlab.testing._clauses import Broken, NotApplicable, doing
 from optlab.testing._clauses import schedule_clauses as catalogue
 from optlab.testing._report import Report
-from optlab.testing._transformations import described, reproduction
+from optlab.testing._transformations import described, reproduction, require_function
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +111,8 @@ def schedule_jit_equals_eager(subject: ScheduleSubject) -> None:
     schedule = subject.make()
     counts = [0, 1, subject.steps // 2, subject.steps, subject.steps + 7]
     jitted = jax.jit(schedule)
-    got = np.asarray([np.float64(jitted(jnp.asarray(c, jnp.int32))) for c in counts])
-    compare.close("jitted it", got, subject.values(counts), "as eager", rtol=1e-6)
+    got = [np.float64(jitted(jnp.asarray(c, jnp.int32))) for c in counts]
+    _close_at("jitted it", counts, got, subject.values(counts), "as eager")
 
 
 @catalogue.clause()
@@ -120,14 +120,22 @@ def maps_over_counts(subject: ScheduleSubject) -> None:
     """`vmap` over counts gives what a loop gives."""
     counts = subject.grid()
     got = jax.vmap(subject.make())(jnp.asarray(counts, jnp.int32))
-    compare.close("vmapped it", np.asarray(got), subject.values(counts), "as a loop", rtol=1e-6)
+    _close_at("vmapped it", counts, got, subject.values(counts), "as a loop")
+
+
+def _close_at(did: str, counts: Any, got: Any, expected: Any, promise: str) -> None:
+    scale = np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected))
+    for count, one, other in zip(counts, got, expected, strict=True):
+        at = f"{did} and called it with {count}"
+        compare.close(at, np.asarray(one), other, promise, rtol=1e-6, atol=1e-6 * scale)
 
 
 @catalogue.clause()
 def large_counts(subject: ScheduleSubject) -> None:
     """Counts up to the largest int32 give finite values."""
     counts = [2**24 + 1, 2**31 - 2, 2**31 - 1]
-    compare.finite("called it with counts to 2**31 - 1", subject.values(counts), "values")
+    for count, value in zip(counts, subject.values(counts), strict=True):
+        compare.finite(f"called it with {count}", value, "value")
 
 
 @catalogue.clause("capability")
@@ -142,7 +150,8 @@ def traced_fields(subject: ScheduleSubject) -> None:
         def at(v, name=name):
             return replace(schedule, {name: v})(count)
 
-        mapped = jax.vmap(at)(jnp.asarray([value, value]))
+        with doing(f"vmapped over {name}"):
+            mapped = jax.vmap(at)(jnp.asarray([value, value]))
         expected = np.full(2, np.float64(schedule(count)))
         compare.close(
             f"vmapped over {name}", np.asarray(mapped), expected, "as a number", rtol=1e-5
@@ -179,7 +188,9 @@ def check_schedule(
       A `Report`, false if a clause failed.
 
     Raises:
-      ValueError: for a `monotone` that is neither, or names that are no clauses.
+      ValueError: for a `monotone` that is neither, `steps` < 1, `low` > `high`, joins not between 0
+        and `steps`, or names that are no clauses.
+      TypeError: if `make_schedule` is no factory of schedules, or joins are no integers.
 
     Example:
       >>> import optlab as ol
@@ -192,6 +203,11 @@ def check_schedule(
         raise ValueError(
             f"check_schedule: monotone must be 'increasing' or 'decreasing', got {monotone!r}."
         )
+    _check_promises(steps, low, high, joins)
+    require_function(
+        "make_schedule", make_schedule, "a schedule, a function of the count",
+        "lambda: optlab.schedules.cosine(1e-3, 100)",
+    )  # fmt: skip
     subject = ScheduleSubject(make_schedule, steps, low, high, first, last, monotone, tuple(joins))
     given = dataclasses.asdict(subject)
     del given["make"]
@@ -203,3 +219,18 @@ def check_schedule(
         only=only,
         reproduce=lambda clause: reproduction("check_schedule", make_schedule, clause, given),
     )
+
+
+def _check_promises(steps: int, low: float | None, high: float | None, joins: Any) -> None:
+    if not isinstance(steps, int) or isinstance(steps, bool):
+        raise TypeError(f"check_schedule: steps must be an integer, got {steps!r}.")
+    if steps < 1:
+        raise ValueError(f"check_schedule: steps must be >= 1, got {steps}.")
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"check_schedule: low must be <= high, got {low!r} > {high!r}.")
+    if not isinstance(joins, tuple | list) or not all(isinstance(j, int) for j in joins):
+        raise TypeError(f"check_schedule: joins must be counts, such as [10], got {joins!r}.")
+    if outside := [j for j in joins if not 0 < j < steps]:
+        raise ValueError(
+            f"check_schedule: joins must lie between 0 and steps = {steps}, got {outside}."
+        )

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from optlab.core import Transformation, hyperparameters, replace
-from optlab.testing._clauses import NotApplicable
+from optlab.testing._clauses import NotApplicable, doing
 
 PyTree = Any
 EXTRA_ARGS = ("value", "loss", "grad", "value_fn", "obj_fn")
@@ -115,8 +115,18 @@ class Subject:
           gradient: `(params, step) -> gradient`, else that of the built-in problem.
           update: `(gradient, state, params) -> (updates, state)` in place of the plain one.
         """
+        kind = "the given" if params is not None else np.dtype(dtype).name
+        words = f"took {steps} {'step' if steps == 1 else 'steps'} with {kind} parameters"
+        if gradient_dtype is not None:
+            words += f" and {np.dtype(gradient_dtype).name} gradients"
         tx = self.tx() if tx is None else tx
         params = self.params(dtype) if params is None else params
+        with doing(words):
+            return self._steps(steps, tx, params, gradient_dtype, gradient, update)
+
+    def _steps(
+        self, steps: int, tx: Any, params: Any, gradient_dtype: Any, gradient: Any, update: Any
+    ) -> Run:
         step_fn = update or self.variant(functools.partial(self.update, tx))
         record = Run([params], [], [], [tx.init(copied(params))])
         for i in range(steps):
@@ -172,7 +182,7 @@ class Subject:
     def learning_rate(self) -> str:
         """The name of the learning rate among `numbers`, or not applicable."""
         for name in self.numbers:
-            if name.rsplit("/", 1)[-1] == "learning_rate":
+            if name.rsplit("/", 1)[-1] in ("learning_rate", "lr"):
                 return name
         raise NotApplicable("it has no learning rate")
 

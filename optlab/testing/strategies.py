@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
 
+from optlab.core import checks
+
 __all__ = ["decays", "gradients", "learning_rates", "params", "problems"]
 
 
@@ -82,6 +84,10 @@ def gradients(draw: Any, like: Any, *, magnitudes: tuple[str, ...] = tuple(MAGNI
       like: the parameters.
       magnitudes: those allowed, of `"zero"`, `"tiny"`, `"usual"`, `"huge"`.
     """
+
+    for name in magnitudes:
+        if name not in MAGNITUDES:
+            raise ValueError(f"no magnitude {name!r}; {checks.nearest(name, MAGNITUDES)}")
 
     def leaf(p: Any) -> jax.Array:
         rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

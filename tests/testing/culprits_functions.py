@@ -96,7 +96,7 @@ SCHEDULES = [
                     schedule(lambda c: doubled_in_batches(c)), {}, ("vmapped it", "as a loop")),
     FunctionCulprit("large_counts", "a power of the count",
                     schedule(lambda c: (1 + c) ** 5), {},
-                    ("counts to 2**31 - 1", "inf in the values", "finite")),
+                    ("called it with 2147483646", "inf in the value", "finite")),
     FunctionCulprit("traced_fields", "asks in Python", lambda: Guarded(1.0), {},
                     ("vmap", "TracerBoolConversionError", "self.start > 0", "no error")),
     FunctionCulprit("traced_fields", "an infinite slope", lambda: Rooted(1.0), {},

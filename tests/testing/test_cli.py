@@ -10,7 +10,9 @@ import sysconfig
 
 import pytest
 
+import optlab as ol
 from optlab import cli
+from optlab.testing._subject import EXTRA_ARGS
 
 MODULE = """
 import jax
@@ -93,16 +95,40 @@ def test_a_claim_is_checked_besides(check):
 def test_extra_arguments_are_given(check):
     code, out, _ = check("mytx:sized", "--need", "value", "--only", "bare_scalar")
     assert (code, out.splitlines()[0]) == (0, "sized: 1 passed")
-    code, out, _ = check("mytx:sized", "--only", "bare_scalar")
-    assert code == 1
-    assert "missing 1 required keyword-only argument: 'value'" in out
+    code, out, err = check("mytx:sized", "--only", "bare_scalar")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "missing 1 required keyword-only argument: 'value'" in err
+    assert "--need value" in err
+
+
+def test_only_takes_names_between_commas_and_kinds(check):
+    names = "empty_tree,state_signature[float32,float32], bare_array"
+    _, out, _ = check("mytx:make", "--only", names)
+    listed = [line.split()[0] for line in out.splitlines()[1:]]
+    assert listed == ["empty_tree", "state_signature[float32,float32]", "bare_array"]
+
+
+def test_the_clauses_are_listed_with_kind_and_promise(check):
+    code, out, err = check("--list")
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == len(ol.testing.clauses())
+    (line,) = [line for line in out.splitlines() if line.startswith("scan ")]
+    assert line.split(maxsplit=2)[1:] == ["law", ol.testing.clauses()["scan"].promise]
+
+
+def test_help_names_the_list_the_kinds_and_the_extra_arguments(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["check", "--help"])
+    text = capsys.readouterr().out
+    for word in ("--list", "law ", "capability ", "property ", *EXTRA_ARGS):
+        assert word in text
 
 
 def test_an_allowance_takes_a_reason_which_is_shown(check):
     allow = "stored_as_json=a lambda, as 0 = 0"
     code, out, _ = check("mytx:broken", "--only", "stored_as_json", "--allow", allow)
     assert code == 0
-    assert "stored_as_json  allowed         a lambda, as 0 = 0" in out
+    assert "stored_as_json  capability  allowed         a lambda, as 0 = 0" in out
 
 
 def test_an_allowance_that_is_not_needed_gives_1(check):
@@ -124,6 +150,9 @@ def test_a_factory_inside_a_class_is_found(check):
         (["there_is_none:make"], ["cannot import 'there_is_none'", "ModuleNotFoundError"]),
         (["missing_inside:make"], ["cannot import 'missing_inside'", "there_is_no_such_module"]),
         (["raising:make"], ["cannot import 'raising'", "RuntimeError: no way"]),
+        (["./mytx:make"], ["'./mytx' names a file; name the module: mytx:make"]),
+        (["mytx.py:make"], ["'mytx.py' names a file; name the module: mytx:make"]),
+        (["mytx:make", "--only", ","], ["only is empty"]),
         (["mytx:mak"], ["'mytx' has no 'mak'"]),
         (["mytx:Zoo.mak"], ["'mytx' has no 'Zoo.mak'"]),
         (["mytx:NUMBER"], ["mytx:NUMBER is no factory: int cannot be called"]),

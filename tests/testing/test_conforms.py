@@ -9,6 +9,7 @@ import jax
 import pytest
 
 import optlab as ol
+from optlab.testing._clauses import ONE_DEVICE
 
 USERS_FILE = """
 import optax
@@ -25,6 +26,10 @@ def test_collected(): pass
 @ol.testing.conforms(make, only="mismatched_trees[shape]",
                      allow={"mismatched_trees": "it sees no parameters"})
 def test_allowed(): pass
+
+@ol.testing.conforms(make, only="mismatched_trees",
+                     allow={"mismatched_trees": "it sees no parameters"})
+def test_family(): pass
 
 @ol.testing.conforms(make, only="empty_tree", allow={"empty_tree": "it is empty"})
 def test_not_needed(): pass
@@ -81,7 +86,7 @@ def test_a_failing_clause_is_reported_with_its_text_alone(users):
     name = "test_sgd[mismatched_trees[shape]]"
     assert users.outcomes[name] == "failed"
     text = users.texts[name].splitlines()
-    assert text[0] == "make: 1 failed"
+    assert text[0] == "make: 1 failed (1 capability)"
     assert "  did: gave updates with one more axis than the parameters" in text
     assert "  expected: an error that names what differs" in text
     assert text[-3:] == [
@@ -95,6 +100,12 @@ def test_an_allowed_clause_is_skipped_with_its_reason(users):
     name = "test_allowed[mismatched_trees[shape]]"
     assert users.outcomes[name] == "skipped"
     assert "allowed: it sees no parameters" in users.texts[name]
+
+
+def test_an_allowance_of_several_fails_none_of_them(users):
+    ended = [users.outcomes[name] for name in users.outcomes if name.startswith("test_family")]
+    assert len(ended) == 3
+    assert "failed" not in ended
 
 
 def test_an_allowance_that_is_not_needed_fails(users):
@@ -112,6 +123,31 @@ def test_the_body_runs_and_gets_its_fixtures_and_the_clause(users):
 def test_an_unknown_clause_is_refused_where_it_is_written(options):
     with pytest.raises(ValueError, match="no clause 'leaf_locl'; did you mean 'leaf_local'"):
         ol.testing.conforms(lambda: ol.sgd(0.1), **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "words"),
+    [
+        ([ol.sgd(0.1)], {}, "make_tx must be a factory"),
+        ([lambda: ol.sgd(0.1)], {"need": "loss"}, "no option 'need'; did you mean 'needs'"),
+    ],
+)
+def test_bad_arguments_are_refused_where_they_are_written(arguments, options, words):
+    with pytest.raises(TypeError, match=words):
+        ol.testing.conforms(*arguments, **options)
+
+
+def test_without_a_factory_it_is_refused():
+    with pytest.raises(TypeError, match=r"before the test test_mine: @conforms\(make_tx\)"):
+
+        @ol.testing.conforms
+        def test_mine():
+            pass
+
+
+def test_one_device_says_how_to_get_eight():
+    assert "XLA_FLAGS=--xla_force_host_platform_device_count=8" in ONE_DEVICE
+    assert "conftest.py" in ONE_DEVICE
 
 
 def failing():
@@ -156,7 +192,7 @@ def test_a_testcase_checks_all_clauses_in_one_test():
 
 def test_a_testcase_fails_with_the_report():
     ((_, text),) = outcome(InATestCase("test_failing")).failures
-    assert "failing: 1 passed, 1 failed" in text
+    assert "failing: 1 passed, 1 failed (1 capability)" in text
     assert "stored_as_json (capability) failed: " in text
     assert "NotImplementedError" not in text
 

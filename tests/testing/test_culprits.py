@@ -129,7 +129,8 @@ def test_sgd_in_five_lines_passes_all_that_applies():
     assert report, str(report)
     silent = {r.clause.split("[")[0] for r in report.results if r.status == "not applicable"}
     assert silent == {
-        "bad_hyperparameters", "checkpoint", "counter_saturation", "descends", "grad_hyperparameter",
+        "bad_hyperparameters", "checkpoint", "counter_saturation", "descends",
+        "grad_hyperparameter",
         "injected_hyperparameters", "learning_rate_schedule", "learning_rate_zero",
         "mismatched_trees", "one_trace_for_hyperparameters", "slope_of_learning_rate",
         "stored_as_json", "vmap_hyperparameter",

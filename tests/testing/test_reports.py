@@ -29,6 +29,16 @@ def value_sgd():
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
+def sized(rate=0.1, name=""):
+    return sgd()
+
+
+class Shelf:
+    @staticmethod
+    def sgd():
+        return sgd()
+
+
 def jumping():
     return lambda count: jax.numpy.asarray(count, jax.numpy.float32)
 
@@ -54,16 +64,19 @@ def test_a_report_is_true_only_if_no_clause_failed(report):
 
 def test_the_tables_columns_line_up(report):
     head, *rows = str(report).split("\n\n")[0].splitlines()
-    assert head == "sgd: 2 passed, 1 failed, 1 not applicable"
+    assert head == "sgd: 2 passed, 1 failed (1 capability), 1 not applicable"
     assert [row.split()[0] for row in rows] == list(FEW)
     for row, result in zip(rows, report.results, strict=True):
-        assert row.index(result.status) == 2 + len("mismatched_trees[shape]") + 2
+        kind_at = 2 + len("mismatched_trees[shape]") + 2
+        assert row.index(f" {result.kind} ") + 1 == kind_at
+        assert row.index(result.status) == kind_at + len("capability") + 2
     (note,) = [row for row in rows if "not applicable" in row]
     assert note.endswith("not applicable  it counts nothing")
 
 
 def test_a_failure_says_what_was_done_what_came_out_and_what_was_expected(report):
-    _, text = str(report).split("\n\n")
+    _, beyond, text = str(report).split("\n\n")
+    assert "beyond what plain Optax promises" in beyond
     lines = text.splitlines()
     assert lines[0] == (
         "mismatched_trees[shape] (capability) failed: "
@@ -109,10 +122,31 @@ def test_a_failure_ends_with_three_lines_that_show_it_again(name, capsys):
 
 
 def test_what_cannot_be_imported_is_named_with_its_place():
-    for make, name in ((lambda: sgd(), "<lambda>"), (functools.partial(sgd), "sgd")):
+    bound = functools.partial(sized, rate=jax.numpy.ones(()))
+    for make, name in ((lambda: sgd(), "<lambda>"), (bound, "a partial of sized")):
         (failure,) = ol.testing.check_transformation(make, only=FEW).failures
-        assert "make = ...  # " in failure.reproduce
+        assert "make = ...  # fill in your factory: " in failure.reproduce
         assert f"{name} in test_reports, line " in failure.reproduce
+
+
+def test_a_partial_is_written_out(capsys):
+    make = functools.partial(sized, rate=0.5, name="it's")
+    (failure,) = ol.testing.check_transformation(make, only=FEW).failures
+    assert 'functools.partial(test_reports.sized, rate=0.5, name="it\'s")' in failure.reproduce
+    exec(failure.reproduce, {})
+    assert failure.found in capsys.readouterr().out.replace("\n  ", "\n")
+
+
+def test_what_stands_in_a_class_is_imported_with_it():
+    (failure,) = ol.testing.check_transformation(Shelf.sgd, only=FEW).failures
+    assert "\nfrom test_reports import Shelf; make = Shelf.sgd\n" in failure.reproduce
+
+
+def test_sharding_is_shown_again_on_eight_devices():
+    make = lambda: ol.scale_by_learning_rate(lambda count: 1 / 0)  # noqa: E731
+    (failure, _) = ol.testing.check_transformation(make, only="sharding").failures
+    assert failure.reproduce.startswith('import os; os.environ["XLA_FLAGS"] = "--xla_force')
+    assert failure.reproduce.splitlines()[1] == "import optlab as ol"
 
 
 def test_parameters_given_are_named():
@@ -148,6 +182,68 @@ def test_an_unknown_clause_is_refused_with_the_nearest(argument):
         ol.testing.check_transformation(sgd, **{argument: ["scann"]})
 
 
+def test_a_kind_stands_for_its_clauses():
+    kinds = {n: c.kind for n, c in ol.testing.clauses().items()}
+    for kind in ("law", "capability"):
+        chosen = transformation_clauses.chosen(only=kind)
+        assert chosen == tuple(n for n in kinds if kinds[n] == kind)
+
+
+def test_nothing_to_run_is_refused():
+    with pytest.raises(ValueError, match="only is empty"):
+        ol.testing.check_transformation(sgd, only=[])
+
+
+def test_a_missing_extra_argument_is_told_once_with_the_remedy():
+    with pytest.raises(TypeError, match=r"'value'\. Say needs=\['value'\], .* --need value"):
+        ol.testing.check_transformation(value_sgd)
+
+
+def test_an_extra_argument_that_cannot_be_given_is_told():
+    def make():
+        def update(gradient, state, params=None, *, temperature):
+            return gradient, state
+
+        return optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+    with pytest.raises(TypeError, match=r"'temperature'\. Only value, loss, .* bind others"):
+        ol.testing.check_transformation(make)
+
+
+def test_an_error_is_traced_to_the_users_own_line():
+    def make():
+        def update(gradient, state, params=None, **extra):
+            return optax.tree.norm(None + params["matrix"]), state
+
+        return optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+    report = ol.testing.check_transformation(make, only=["scan", "strict_promotion"])
+    first, second = (r.found.splitlines() for r in report.failures)
+    assert first[0] == "did: took 3 steps with float32 parameters"
+    assert second[0] == "did: ran 2 steps under strict promotion with float32 parameters"
+    for found in (first, second):
+        assert "test_reports.py" in found[2]
+        assert found[2].endswith(
+            'in update: return optax.tree.norm(None + params["matrix"]), state'
+        )
+
+
+@pytest.mark.parametrize(
+    ("params", "error"), [({}, ValueError), ("abc", TypeError), ({"a": None}, ValueError)]
+)
+def test_parameters_that_are_none_are_refused(params, error):
+    with pytest.raises(error, match="params must"):
+        ol.testing.check_transformation(sgd, params=params)
+
+
+def test_the_rate_may_be_called_lr():
+    def make(lr=0.1):
+        return sgd()
+
+    report = ol.testing.check_transformation(make, only="bad_hyperparameters")
+    assert "did: made it with lr=-1.0\n  got: no error\n  expected: a ValueError" in str(report)
+
+
 def test_an_unknown_extra_argument_is_refused():
     with pytest.raises(ValueError, match="needs: no extra argument 'vale'; did you mean 'value'"):
         ol.testing.check_transformation(sgd, needs=["vale"])
@@ -164,7 +260,9 @@ def test_an_allowed_clause_may_fail_and_shows_its_reason():
     report = allowed({"mismatched_trees[shape]": "it sees no parameters"})
     assert report
     assert report.counts() == {"allowed": 1}
-    assert "mismatched_trees[shape]  allowed         it sees no parameters" in str(report)
+    assert "mismatched_trees[shape]  capability  allowed         it sees no parameters" in str(
+        report
+    )
 
 
 @pytest.mark.parametrize("reason", ["", "  ", None, 3])
@@ -187,13 +285,25 @@ def test_an_allowance_that_is_not_needed_fails():
     assert "Reproduce" not in text
 
 
-def test_an_allowance_without_brackets_covers_all_and_tells_which_pass():
+def test_an_allowance_without_brackets_holds_if_one_fails():
     both = ["mismatched_trees[shape]", "mismatched_trees[structure]"]
     assert allowed({"mismatched_trees": "it sees no parameters"}, only=both)
     pairs = ["update_dtype[float32,float32]", "update_dtype[bfloat16,float32]"]
     report = allowed({"update_dtype": "follows the gradient"}, only=pairs)
-    assert [r.status for r in report.results] == ["failed", "allowed"]
-    assert "'update_dtype' allows all its brackets: name those that fail" in str(report)
+    assert [r.status for r in report.results] == ["passed", "allowed"]
+
+
+def test_an_allowance_without_brackets_that_none_needs_fails_once():
+    report = allowed({"huge": "who knows"}, only="huge")
+    assert [r.status for r in report.results] == ["failed", "passed"]
+    assert "all 2 that 'huge' stands for pass" in str(report)
+    assert allowed({"huge": "who knows"}, only="huge[1e25]")  # the other one may need it
+
+
+@pytest.mark.parametrize("allow", [["scan"], "scan", 3])
+def test_allowances_without_reasons_are_refused(allow):
+    with pytest.raises(TypeError, match="allow must map clauses to reasons"):
+        allowed(allow)
 
 
 # Factories.
@@ -233,3 +343,46 @@ def test_a_class_can_be_the_factory():
 def test_an_unknown_direction_of_a_schedule_is_refused():
     with pytest.raises(ValueError, match="'increasing' or 'decreasing', got 'up'"):
         ol.testing.check_schedule(jumping, steps=8, monotone="up")
+
+
+SCHEDULE = lambda count: jax.numpy.float32(0)  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "error", "words"),
+    [
+        (ol.schedules.cosine(1e-3, 8), {}, TypeError, "lambda: optlab.schedules.cosine"),
+        ("cosine", {}, TypeError, "make_schedule must be a factory, got 'cosine'"),
+        (0.1, {}, TypeError, "make_schedule must be a factory, got 0.1"),
+        (lambda: 0.1, {}, TypeError, "make_schedule must return a schedule, .* returned 0.1"),
+        (lambda: 1 / 0, {}, TypeError, "raised ZeroDivisionError: division by zero"),
+        (lambda: SCHEDULE, {"steps": 0}, ValueError, "steps must be >= 1, got 0"),
+        (lambda: SCHEDULE, {"steps": 1.5}, TypeError, "steps must be an integer, got 1.5"),
+        (lambda: SCHEDULE, {"low": 2, "high": 1}, ValueError, "low must be <= high, got 2 > 1"),
+        (lambda: SCHEDULE, {"joins": 3}, TypeError, r"joins must be counts, such as \[10\], got 3"),
+        (lambda: SCHEDULE, {"joins": [0, 3, 8]}, ValueError, r"steps = 8, got \[0, 8\]"),
+    ],
+)
+def test_what_cannot_be_checked_as_a_schedule_is_refused(make, options, error, words):
+    with pytest.raises(error, match=words):
+        ol.testing.check_schedule(make, **{"steps": 8} | options)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "error", "words"),
+    [
+        (ol.initializers.normal(0.1), 3, TypeError, "lambda: optlab.initializers.normal"),
+        ("normal", 3, TypeError, "make_initializer must be a factory, got 'normal'"),
+        (lambda: 0.1, 3, TypeError, "make_initializer must return an initializer"),
+        (ones, (3, 0), ValueError, r"every axis of shape must be >= 1, got \(3, 0\)"),
+        (ones, "ab", TypeError, "shape must be integers, got 'ab'"),
+        (ones, 2.5, TypeError, "shape must be integers, got 2.5"),
+    ],
+)
+def test_what_cannot_be_checked_as_an_initializer_is_refused(make, shape, error, words):
+    with pytest.raises(error, match=words):
+        ol.testing.check_initializer(make, shape=shape)
+
+
+def test_a_shape_may_be_an_integer():
+    assert ol.testing.check_initializer(ones, shape=6, random=False, only="dtype")

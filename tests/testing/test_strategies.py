@@ -109,6 +109,13 @@ def test_huge_gradients_end_at_the_largest_number_of_their_dtype(gradient):
     assert np.all(np.abs(np.asarray(gradient, np.float64)) == 65504)
 
 
+@few
+@given(st.data())
+def test_an_unknown_magnitude_is_refused(data):
+    with pytest.raises(ValueError, match="no magnitude 'hug'; did you mean 'huge'"):
+        data.draw(strategies.gradients(jnp.ones(2), magnitudes=("hug",)))
+
+
 def test_leaves_of_one_tree_differ_in_magnitude():
     like = [jnp.ones(2), jnp.ones(2)]
     find(
