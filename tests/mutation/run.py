@@ -60,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--limit", type=int, help="mutants a file at most")
     parser.add_argument("--quick", action="store_true", help="leave the slow tests for another run")
+    parser.add_argument("--slow", action="store_true", help="the slow tests that --quick has left")
     parser.add_argument("--again", choices=["survivors", "all"], help="what has a verdict already")
     parser.add_argument("--table", action="store_true", help="write the table and run nothing")
     return parser.parse_args()
@@ -97,9 +98,12 @@ def _run(files: list[str], copies: SimpleQueue, arguments: argparse.Namespace) -
         if arguments.key:
             pending = [m for m in pending if m.key in arguments.key.split(",")]
         pending = [m for m in pending if _wanted(known.get(m.key), arguments)]
+        if arguments.slow:
+            pending = [m for m in pending if m.key in known]
         if not pending:
             continue
-        tester = Tester(server, copies, file, arguments.quick)
+        stages = [stage for stage in guards.stages(file) if _kept(stage, arguments)]
+        tester = Tester(server, copies, file, stages)
         tester.check_that_the_copy_is_tested()
         pool = ThreadPoolExecutor(arguments.jobs)
         try:
@@ -118,6 +122,10 @@ def _wanted(verdict: dict[str, Any] | None, arguments: argparse.Namespace) -> bo
     return survived and (arguments.again == "survivors" or not (verdict["slow"] or arguments.quick))
 
 
+def _kept(stage: guards.Stage, arguments: argparse.Namespace) -> bool:
+    return not (arguments.quick and stage.slow) and not (arguments.slow and not stage.slow)
+
+
 class Tester:
     """Runs the tests of one file.
 
@@ -126,10 +134,9 @@ class Tester:
         not, which are left out.
     """
 
-    def __init__(self, server: Any, copies: SimpleQueue, file: str, quick: bool):
-        self.server, self.copies, self.file = server, copies, file
+    def __init__(self, server: Any, copies: SimpleQueue, file: str, stages: list[guards.Stage]):
+        self.server, self.copies, self.file, self.stages = server, copies, file, stages
         self.source = (mutants.ROOT / file).read_text(encoding="utf-8")
-        self.stages = [s for s in guards.stages(file) if not (quick and s.slow)]
         self.usual: dict[str, float | None] = {}
         self.lock = threading.Lock()
 
