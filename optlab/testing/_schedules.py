@@ -148,11 +148,11 @@ def traced_fields(subject: ScheduleSubject) -> None:
     for name, value in hyperparameters(schedule).items():
 
         def at(v, name=name):
-            return replace(schedule, {name: v})(count)
+            return replace(subject.make(), {name: v})(count)
 
         with doing(f"vmapped over {name}"):
             mapped = jax.vmap(at)(jnp.asarray([value, value]))
-        expected = np.full(2, np.float64(schedule(count)))
+        expected = np.full(2, subject.values([count])[0])
         compare.close(
             f"vmapped over {name}", np.asarray(mapped), expected, "as a number", rtol=1e-5
         )
