@@ -148,6 +148,21 @@ def test_wrapping_and_unwrapping_keep_the_moments(old, new):
     goes_on(old, new, rtol=2e-2)
 
 
+def test_after_many_steps_adam_becomes_nadam():
+    old, new = ol.adam(1e-2), ol.nadam(1e-2, convention="optax")
+    migrated, _ = ol.migrate(after(old, 200), old, new, PARAMS)
+    chex.assert_trees_all_close(
+        next_update(new, migrated), next_update(new, after(new, 200)), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("recipe", [ol.nadam, ol.radam, ol.amsgrad])
+def test_before_the_first_step_a_state_becomes_a_fresh_one(recipe):
+    old, new = ol.adam(1e-2), recipe(1e-2)
+    migrated, _ = ol.migrate(old.init(PARAMS), old, new, PARAMS)
+    chex.assert_trees_all_equal(migrated, new.init(PARAMS))
+
+
 def test_to_the_same_optimizer_nothing_changes():
     tx = ol.chain(ol.clip_by_global_norm(1.0), ol.nadam(RATE))
     state = after(tx)
