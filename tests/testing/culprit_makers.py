@@ -118,6 +118,10 @@ def counting(start: Any, step: Callable[[Any], Any]) -> Callable[[], Any]:
     return whole(lambda params: {"count": start()}, lambda g, s, p: {"count": step(s["count"])})
 
 
+def alternating(n):
+    return n.astype(jnp.float32 if n.dtype == jnp.int32 else jnp.int32)
+
+
 def mutating_init(params):
     if isinstance(params, dict):
         params["mine"] = jnp.zeros(())

@@ -210,6 +210,20 @@ def test_an_extra_argument_that_cannot_be_given_is_told():
         ol.testing.check_transformation(make)
 
 
+def test_arguments_missing_elsewhere_are_left_to_the_clauses():
+    def helper(*, scale):
+        return scale
+
+    def make():
+        def update(gradient, state, params=None, **extra):
+            return helper(), state
+
+        return optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+    (failure,) = ol.testing.check_transformation(make, only="scan").failures
+    assert "missing 1 required keyword-only argument: 'scale'" in failure.found
+
+
 def test_an_error_is_traced_to_the_users_own_line():
     def make():
         def update(gradient, state, params=None, **extra):
