@@ -7,15 +7,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import optax
 import optax.contrib as contrib
 
 
 class Peer(NamedTuple):
-    """make: as for `check_transformation`; needs: extra arguments that `update` demands."""
+    """make, needs, params: as for `check_transformation`."""
 
     make: Callable[..., Any]
     needs: tuple[str, ...] = ()
+    params: Any = None
+
+
+NO_SCALARS = {"matrix": np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)}
 
 
 def _rate(factory: Callable[..., Any], learning_rate: float = 1e-2, **fixed: Any) -> Peer:
@@ -25,7 +30,7 @@ def _rate(factory: Callable[..., Any], learning_rate: float = 1e-2, **fixed: Any
 PLAIN = (
     "adabelief adafactor adagrad adam adamax adamaxw adamw adan amsgrad fromage lamb lion nadam "
     "nadamw novograd optimistic_adam_v2 optimistic_gradient_descent radam rmsprop rprop sgd "
-    "sign_sgd signum sm3 yogi"
+    "sign_sgd signum yogi"
 )
 PLAIN_CONTRIB = "acprop ademamix adopt galore madgrad muon simplified_ademamix"
 TUNE_THEMSELVES = "cocob dadapt_adamw dog dowg prodigy schedule_free_adamw schedule_free_sgd"
@@ -42,6 +47,7 @@ PEERS = {
     "optax.polyak_sgd": Peer(optax.polyak_sgd, ("value",)),
     "optax.contrib.momo": Peer(contrib.momo, ("value",)),
     "optax.contrib.momo_adam": Peer(contrib.momo_adam, ("value",)),
+    "optax.sm3": _rate(optax.sm3)._replace(params=NO_SCALARS),
     "optax.contrib.sophia": _rate(contrib.sophia)._replace(needs=("obj_fn",)),
     "optax.contrib.schedule_free": _rate(
         lambda learning_rate=1e-2: contrib.schedule_free(optax.sgd(learning_rate), learning_rate)

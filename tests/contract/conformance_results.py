@@ -27,14 +27,14 @@ def subjects() -> dict[str, dict[str, Any]]:
         for name, row in contract_rows.ROWS.items()
     }
     theirs = {
-        name: {"make_tx": peer.make, "needs": peer.needs}
+        name: {"make_tx": peer.make, "needs": peer.needs, "params": peer.params}
         for name, peer in sorted(conformance_peers.PEERS.items())
     }
     return ours | theirs
 
 
 def measure(name: str, clauses: Sequence[str] | None = None) -> dict[str, Any]:
-    """How the clauses ended: only what did not pass is listed, with a line on what was found.
+    """How the clauses ended: only what did not pass is listed, with the reason if there is one.
 
     In JAX's default settings and without warnings as errors, as users run Optax.
     """
@@ -53,9 +53,9 @@ def measure(name: str, clauses: Sequence[str] | None = None) -> dict[str, Any]:
     ended: dict[str, Any] = {"passed": report.counts().get("passed", 0)}
     for result in report.results:
         if result.status != "passed":
-            # What came out may hold addresses and rounding; what was done and wanted does not.
-            line = result.found.splitlines()[0] if result.found else ""
-            ended.setdefault(result.status, {})[result.clause] = line[:160]
+            # What was found may hold addresses and rounding; a reason does not.
+            reason = "" if result.status == "failed" else result.found
+            ended.setdefault(result.status, {})[result.clause] = reason
     return ended
 
 

@@ -24,7 +24,8 @@ CPU devices.
 A *law* should hold for every gradient transformation; a *capability* is what optlab holds itself to
 beyond that, so its absence elsewhere is not a bug. A clause that says nothing about a method, such
 as one on learning rates for a link without one, is not counted. Optax's optimizers are called with
-a learning rate and their defaults otherwise, on float32 parameters: a matrix, a vector, a scalar.
+a learning rate and their defaults otherwise, on float32 parameters: a matrix, a vector, a scalar
+(`optax.sm3`, which takes no scalars, on a matrix).
 """
 
 
