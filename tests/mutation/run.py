@@ -61,6 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="mutants a file at most")
     parser.add_argument("--quick", action="store_true", help="leave the slow tests for another run")
     parser.add_argument("--slow", action="store_true", help="the slow tests that --quick has left")
+    parser.add_argument("--stages", help="these stages only, with commas; only kills are recorded")
     parser.add_argument("--again", choices=["survivors", "all"], help="what has a verdict already")
     parser.add_argument("--table", action="store_true", help="write the table and run nothing")
     return parser.parse_args()
@@ -109,7 +110,8 @@ def _run(files: list[str], copies: SimpleQueue, arguments: argparse.Namespace) -
         try:
             for job in [pool.submit(tester.judge, mutant) for mutant in pending]:
                 verdict = job.result()
-                report.append(verdict)
+                if verdict["stage"] or not arguments.stages:
+                    report.append(verdict)
                 print(report.line(verdict), flush=True)
         finally:  # interrupted, it ends what it has begun and no more
             pool.shutdown(cancel_futures=True)
@@ -123,6 +125,8 @@ def _wanted(verdict: dict[str, Any] | None, arguments: argparse.Namespace) -> bo
 
 
 def _kept(stage: guards.Stage, arguments: argparse.Namespace) -> bool:
+    if arguments.stages:
+        return stage.name in arguments.stages.split(",")
     return not (arguments.quick and stage.slow) and not (arguments.slow and not stage.slow)
 
 
