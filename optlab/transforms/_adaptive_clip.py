@@ -43,7 +43,9 @@ class AdaptiveClip(Link):
             limit = numerics.scalar(self.clipping, u.dtype) * jnp.maximum(
                 weight, numerics.scalar(self.eps, u.dtype)
             )
-            factor = jnp.where(gradient > limit, numerics.safe_divide(limit, gradient), 1)
+            inside = gradient <= limit
+            norm = jnp.where(inside, 1, gradient)  # derivatives at tiny gradients stay finite
+            factor = jnp.where(inside, 1, limit / norm)
             factor = jnp.where(jnp.isfinite(gradient), factor, jnp.nan)  # nothing hides it
             return u * factor.astype(u.dtype).reshape(factor.shape if u.ndim else ())
 

@@ -140,12 +140,6 @@ def test_the_derivative_at_a_zero_gradient_is_the_identity(factory):
 
 
 @by_norm
-def test_far_inside_of_a_huge_bound_the_derivative_is_the_identity(factory):
-    jacobian = jax.jacobian(lambda g: once(factory(1e30), g))(jnp.full(2, 1e-9))
-    np.testing.assert_array_equal(jacobian, np.eye(2))
-
-
-@by_norm
 def test_at_the_bound_everything_passes_bit_identical(factory):
     gradient = jnp.array([2.0**100, 1e-20])
     np.testing.assert_array_equal(once(factory(2.0**100), gradient), gradient)
