@@ -69,7 +69,7 @@ def stages(file: str) -> list[Stage]:
     contract = ("tests/contract/test_contract.py",)
     found = []
     if is_transform:
-        own, others = own_tests(path.stem), neighbours(names, own_tests(path.stem))
+        own, others = own_tests(path.stem), neighbours((*names, *used), own_tests(path.stem))
         found += [Stage("own tests", own)] if own else [Stage("neighbours", others)]
         found += [Stage("errors", ("tests/transforms/test_every_transform_errors.py",), rows)]
     parity = Stage("parity", ("tests/parity/test_parity.py",), rf"\[({'|'.join(used)})[(\]]")
@@ -79,7 +79,8 @@ def stages(file: str) -> list[Stage]:
         Stage("examples", ("tests/test_docs.py",), rf"\.{path.stem}\."),
     ]
     found += [parity] if used and is_transform else []
-    recipes = Stage("recipes", ("tests/optimizers",), rf"^[^[]*(\[tx\d+\])?$|{_brackets(used)}")
+    others_rows = _brackets(tuple(name for name in _all_recipes() if name not in used))
+    recipes = Stage("recipes", ("tests/optimizers",), rf"^(?!.*{others_rows})")
     found += [recipes] if used else []
     found += [Stage("laws", ("tests/properties",))]
     if is_transform and own and others:
@@ -150,6 +151,12 @@ def _imported(path: Path) -> set[str]:
 
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _all_recipes() -> tuple[str, ...]:
+    paths = sorted((ROOT / "optlab" / "optimizers").glob("_[a-z]*.py"))
+    return tuple(name for path in paths for name in public(path.relative_to(ROOT).as_posix()))
 
 
 @functools.cache

@@ -30,4 +30,16 @@ REASONS: dict[str, tuple[str, str]] = {
     "38567cd0ab": (EQUIVALENT, "without parameters no part of a path is one's, however long"),
     "119e92f9d3": (EQUIVALENT, "slices longer than the path are not tried, longer ones not found"),
     "3a2b2e1b26": (TOLERATED, "a line of exactly 100 columns is broken; promised are about 100"),
+    "2513652e3e": (EQUIVALENT, "at the bound the factor is limit / limit, which is 1"),
+    # _clipping
+    "68dfeb4d2b": (
+        EQUIVALENT,
+        "the branch is not taken at a norm of 0, whose own derivative is 0, and elsewhere it is "
+        "finite",
+    ),
+    # _gradient_noise
+    "e924b06468": (
+        EQUIVALENT,
+        "the same numbers with imaginary parts of 0, for complex leaves only",
+    ),
 }
