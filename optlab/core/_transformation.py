@@ -178,6 +178,8 @@ def as_link(tx: Any) -> _link.Link:
     if isinstance(tx, optax.GradientTransformation):
         return Foreign(tx)
     hint = " Did you forget to call it?" if callable(tx) else ""
+    if hasattr(tx, "gradient_transformation"):  # optax.MultiSteps
+        hint = " Pass its gradient_transformation()."
     raise TypeError(
         f"expected a gradient transformation of optlab or Optax, got {tx!r} of type "
         f"{type(tx).__name__}.{hint}"

@@ -38,6 +38,16 @@ class Wrapper(_link.Link):
             value = _transformation.as_link(value)
         return super().with_child(name, value)
 
+    def contains(self, kind: type) -> bool:
+        """Whether a link of that kind is inside, at any depth."""
+        inside = [self.inner]
+        while inside:
+            link = inside.pop()
+            if isinstance(link, kind):
+                return True
+            inside += [part for part in link.children().values() if isinstance(part, _link.Link)]
+        return False
+
     def substates(self, state: Any, params: Any = None) -> dict[str, tuple[_link.Link, Any, Any]]:
         return {"inner": (self.inner, state.inner, params)}
 

@@ -24,6 +24,7 @@ from optlab.core import (
     trees,
 )
 from optlab.transforms._conditional import step_if
+from optlab.transforms._loss_scale import DynamicLossScale
 
 
 class AccumulateGradientsState(NamedTuple):
@@ -51,6 +52,14 @@ class AccumulateGradients(Wrapper):
 
     every: int = static(checks.positive_count)
     mean: bool = static(checks.boolean, default=True)
+
+    def check(self) -> None:
+        if self.contains(DynamicLossScale):
+            raise ValueError(
+                "accumulate_gradients: a dynamic_loss_scale inside would never see the gradients "
+                "that overflow, and never lower its scale. Put it around: "
+                "dynamic_loss_scale(accumulate_gradients(tx, every))."
+            )
 
     def init(self, params: Any) -> AccumulateGradientsState:
         return AccumulateGradientsState(
@@ -132,7 +141,8 @@ def accumulate_gradients(
       4 bytes a parameter and 8 in all; reads and writes them once a micro-batch.
 
     Place in a chain:
-      Around everything that remembers or decays. Clipping before it clips micro-batches, inside it
+      Around everything that remembers or decays, averages of the parameters included; inside
+      `dynamic_loss_scale`, `guard` and `zero1`. Clipping before it clips micro-batches, inside it
       their mean.
 
     Differs from:

@@ -137,6 +137,8 @@ def average_params(
       Before the first snapshot `eval_params` gives the parameters. What is averaged is the exact
       sum `params + updates`, not rounded to bf16: under stochastic rounding its expectation. A NaN
       in the parameters stays in the average (of a tail: until it is behind): put `guard` around.
+      Every call of `update` counts, also a skipped step and a micro-batch: put it inside
+      `accumulate_gradients` and `guard`, so that it counts optimizer steps.
       Links behind that change the updates are noticed only if they apply the learning rate.
       Integer leaves: the latest value. Statistics of batch norms are not averaged: compute them
       anew for the average.

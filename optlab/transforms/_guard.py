@@ -189,8 +189,9 @@ def guard(
       the old until they are judged, and read once more.
 
     Place in a chain:
-      Around everything. What stands before it sees the bad gradients. Around
-      `accumulate_gradients` it judges every micro-batch.
+      Around everything but `zero1` and `dynamic_loss_scale`. What stands before it sees the bad
+      gradients. Around `accumulate_gradients` it judges every micro-batch. A `store` around it
+      would encode the skipped state anew, so that it is not kept to the bit.
 
     Differs from:
       `optax.apply_if_finite` judges the gradients alone, so that `adam` keeps an infinite second

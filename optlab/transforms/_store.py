@@ -57,6 +57,11 @@ class Store(Wrapper):
     seed: int = static(checks.count, default=0)
 
     def check(self) -> None:
+        if self.contains(Store):
+            raise ValueError(
+                "store: there is a store inside already. Give one store all storages: "
+                "store(tx, {'first': ..., 'second': ...})."
+            )
         for storage in self.storages:
             if not isinstance(storage, Storage):
                 hint = " Did you forget to call it?" if callable(storage) else ""

@@ -208,7 +208,9 @@ def zero1(
       slice.
 
     Place in a chain:
-      Around the links that hold state, or the whole chain. `offload` goes around `zero1`.
+      Around the whole optimizer, `guard`, `accumulate_gradients` and `store` included: around
+      `zero1` they would leave XLA free to split the new parameters, and `state_sharding` would not
+      see the split. Only `offload` goes around it.
 
     Differs from:
       Sharding the state by `out_shardings` alone leaves to XLA's propagation whether the new

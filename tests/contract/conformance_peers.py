@@ -48,13 +48,15 @@ PEERS = {
     "optax.contrib.momo": Peer(contrib.momo, ("value",)),
     "optax.contrib.momo_adam": Peer(contrib.momo_adam, ("value",)),
     "optax.sm3": _rate(optax.sm3)._replace(params=NO_SCALARS),
-    "optax.contrib.sophia": _rate(contrib.sophia)._replace(needs=("obj_fn",)),
     "optax.contrib.schedule_free": _rate(
         lambda learning_rate=1e-2: contrib.schedule_free(optax.sgd(learning_rate), learning_rate)
     ),
 }
 
-OTHERS = {"optax.contrib.dpsgd": "takes a gradient for each example, so with one more axis"}
+OTHERS = {
+    "optax.contrib.dpsgd": "takes a gradient for each example, so with one more axis",
+    "optax.contrib.sophia": "differentiates the loss itself, so that the check takes hours",
+}
 
 
 def optimizers_of_optax() -> set[str]:

@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from wrapper_cases import NAN, OPTIMIZERS, bits, gradients, is_zero, moves, params, poisoned
 
-from optlab import core, optimizers, selectors
+from optlab import core, optimizers, selectors, storage
 from optlab import transforms as t
 
 
@@ -24,7 +24,6 @@ ORDERS = {
     "accumulate(guard)": lambda tx: t.accumulate_gradients(t.guard(tx), 2),
     "scale(guard)": lambda tx: t.dynamic_loss_scale(t.guard(tx), 1.0),
     "scale(accumulate)": lambda tx: t.dynamic_loss_scale(t.accumulate_gradients(tx, 2), 1.0),
-    "accumulate(scale)": lambda tx: t.accumulate_gradients(t.dynamic_loss_scale(tx, 1.0), 2),
 }
 PLACES = {
     "chain": lambda tx: core.chain(t.scale(1.0), tx),
@@ -145,3 +144,17 @@ def test_hyperparameters_of_what_is_wrapped_are_found_and_replaced_without_a_new
     for change in ({"learning_rate": 0.5}, {"b1": 0.5}, {"spike": 20.0}):
         update(core.replace(tx, change), state)
     assert len(traces) == 1
+
+
+def test_a_loss_scale_that_could_not_see_overflows_is_refused():
+    scaled = t.dynamic_loss_scale(optimizers.sgd(0.1))
+    for inner in (scaled, core.chain(t.scale(1.0), t.guard(optimizers.sgd(0.1)), scaled)):
+        with pytest.raises(ValueError, match=r"never lower its scale.*Put it around"):
+            t.accumulate_gradients(inner, 2)
+
+
+def test_a_store_in_a_store_is_refused():
+    half = {"first": storage.bf16()}
+    for inner in (optimizers.adam(0.1), core.chain(t.scale(1.0), optimizers.adam(0.1))):
+        with pytest.raises(ValueError, match="Give one store all storages"):
+            t.store(t.guard(t.store(inner, half)), {"second": storage.bf16()})
