@@ -163,6 +163,14 @@ def test_before_the_first_step_a_state_becomes_a_fresh_one(recipe):
     chex.assert_trees_all_equal(migrated, new.init(PARAMS))
 
 
+@pytest.mark.parametrize("steps", [0, 1, 7])
+def test_dampening_spares_the_first_gradient_of_all_and_no_later_one(steps):
+    old = optax.sgd(optax.cosine_decay_schedule(1e-2, 20), 0.9)
+    new = ol.sgd(RATE, 0.9, dampening=0.5)
+    momentum, _ = ol.migrate(after(old, steps), old, new, PARAMS)[0]
+    assert bool(momentum.started) == (steps > 0)
+
+
 def test_to_the_same_optimizer_nothing_changes():
     tx = ol.chain(ol.clip_by_global_norm(1.0), ol.nadam(RATE))
     state = after(tx)
