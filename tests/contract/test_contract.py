@@ -34,9 +34,10 @@ QUICK = (
     "mismatched_trees",
     "one_trace",
     "scan",
-    "state_signature",
+    "state_signature[bfloat16,float32]",
+    "state_signature[float32,float16]",
     "stored_as_json",
-    "update_dtype",
+    "update_dtype[bfloat16,float32]",
     "without_params",
     "zero_gradient[float32]",
 )
