@@ -27,8 +27,14 @@ REASONS: dict[str, tuple[str, str]] = {
     # _adaptive_clip
     "03445a2fe9": (EQUIVALENT, "inside a link an update has the dtype of its parameter"),
     # _describe
-    "38567cd0ab": (EQUIVALENT, "without parameters no part of a path is one's, however long"),
-    "119e92f9d3": (EQUIVALENT, "slices longer than the path are not tried, longer ones not found"),
+    "38567cd0ab": (
+        EQUIVALENT,
+        "it matters without parameters only, where no part of a path is one's",
+    ),
+    "119e92f9d3": (
+        EQUIVALENT,
+        "what is longer than the path has no slice of it, and no longer name exists",
+    ),
     "3a2b2e1b26": (TOLERATED, "a line of exactly 100 columns is broken; promised are about 100"),
     "2513652e3e": (EQUIVALENT, "at the bound the factor is limit / limit, which is 1"),
     # _clipping

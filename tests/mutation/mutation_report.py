@@ -11,6 +11,7 @@ from typing import Any
 
 import mutants
 import mutation_guards as guards
+from mutation_faults import FAULTS
 from mutation_reasons import REASONS
 
 RESULTS = Path(__file__).parent / "results.jsonl"
@@ -118,7 +119,8 @@ def _row(file: str, group: list[Any], known: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _kinds(all_made: list[Any]) -> str:
-    by_hand = [m for m in all_made if not m.where and m.operator != "constant"]
+    names = {(file, name) for file, faults in FAULTS.items() for name, *_ in faults}
+    by_hand = [m for m in all_made if (m.file, m.operator) in names]
     kinds = Counter(m.operator for m in all_made if m not in by_hand)
     listed = ", ".join(f"{kind} {n}" for kind, n in sorted(kinds.items()))
     return f"By operators: {listed}. By hand: {len(by_hand)}."
