@@ -55,7 +55,7 @@ PEERS = {
 
 OTHERS = {
     "optax.contrib.dpsgd": "takes a gradient for each example, so with one more axis",
-    "optax.contrib.sophia": "differentiates the loss itself: its check did not end within eight minutes",
+    "optax.contrib.sophia": "differentiates the loss: its check took over eight minutes",
 }
 
 
