@@ -228,6 +228,7 @@ def with_master(tx: optax.GradientTransformation, dtype: Any = "float32") -> Tra
       Micikevicius et al., "Mixed precision training", 2017, arXiv:1710.03740; "FlashOptim", 2026,
       arXiv:2602.23349 (split); Kahan, "Further remarks on reducing truncation errors", 1965.
     """
+    name: Any = dtype
     if not isinstance(dtype, str) and dtype is not None:
-        dtype = jnp.dtype(dtype).name
-    return Transformation(WithMaster(inner=as_link(tx), dtype=dtype))
+        name = jnp.dtype(dtype).name
+    return Transformation(WithMaster(inner=as_link(tx), dtype=name))
