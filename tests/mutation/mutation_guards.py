@@ -19,8 +19,9 @@ ROOT = Path(__file__).parents[2]
 OWN_TESTS = {
     "_adadelta": ("test_scale_by_adadelta",),
     "_decay": ("test_decayed_weights",),
-    "_freeze": ("test_route",),
+    "_freeze": ("test_route", "test_route_inside"),
     "_learning_rate": ("test_scale_by_learning_rate",),
+    "_route": ("test_route", "test_route_inside"),
     "_sharding": ("test_state_sharding",),
     "_second_moments": ("test_second_moments", "test_accumulate_moments"),
     "_sign": ("test_sign_links",),
