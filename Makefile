@@ -2,7 +2,7 @@
 #
 #   make run        trains the digits network           make run ARGS="--compare sgd,adam,adamw"
 #   make test       runs the tests                      make test ARGS="tests/core -x"
-#   make test-all   runs the slow tests too
+#   make test-all   runs the slow tests too, and draws new examples for properties
 #   make docs-tables  rewrites docs/parity.md and docs/conformance.md
 #   make mutation   breaks optlab and sees who notices  make mutation ARGS="--only clipping"
 #   make lint       checks style and types
@@ -25,7 +25,7 @@ test: env-test
 	$(PYTEST) $(ARGS)
 
 test-all: env-test
-	$(PYTEST) -m "" $(ARGS)
+	$(PYTEST) -m "" --hypothesis-profile default $(ARGS)
 
 docs-tables: env-test
 	$(BIN)/python tests/parity/generate.py

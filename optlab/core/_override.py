@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 from optlab.core import _checks, _hyperparameters
 from optlab.core._link import ScheduledState
@@ -103,6 +104,11 @@ def _override_numbers(tx: Transformation, values: Mapping[str, Any]) -> Any:
 
 def _like(name: str, value: Any, old: jax.Array) -> jax.Array:
     value = _checks.finite("override", name, value)
+    if np.shape(value) not in ((), np.shape(old)):
+        raise ValueError(
+            f"override: {name} is one number{'' if np.ndim(old) == 0 else ' a state'}, got an "
+            f"array of shape {np.shape(value)}."
+        )
     return jnp.broadcast_to(jnp.asarray(value, old.dtype), jnp.shape(old))
 
 

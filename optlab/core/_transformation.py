@@ -9,6 +9,7 @@ way in everything is promoted to its compute dtype, on the way out cast to the p
 from __future__ import annotations
 
 import contextlib
+import reprlib
 from functools import partial
 from typing import Any
 
@@ -181,7 +182,7 @@ def as_link(tx: Any) -> _link.Link:
     if hasattr(tx, "gradient_transformation"):  # optax.MultiSteps
         hint = " Pass its gradient_transformation()."
     raise TypeError(
-        f"expected a gradient transformation of optlab or Optax, got {tx!r} of type "
+        f"expected a gradient transformation of optlab or Optax, got {reprlib.repr(tx)} of type "
         f"{type(tx).__name__}.{hint}"
     )
 

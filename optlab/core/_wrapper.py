@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 from optlab.core import _link, _records, _transformation
 
@@ -33,6 +34,17 @@ class Wrapper(_link.Link):
 
     inner: _link.Link = _records.data()
 
+    outermost: ClassVar[bool] = False  # whether it goes around other wrappers only
+
+    def check(self) -> None:
+        for link in self._inside():
+            if isinstance(link, Wrapper) and link.outermost:
+                name = link.record_name
+                raise ValueError(
+                    f"{self.record_name}: {name} must stand outside of it, not inside. Write "
+                    f"{name}({self.record_name}(tx, ...), ...)."
+                )
+
     def with_child(self, name: str, value: Any) -> Any:
         if name == "inner":
             value = _transformation.as_link(value)
@@ -40,13 +52,19 @@ class Wrapper(_link.Link):
 
     def contains(self, kind: type) -> bool:
         """Whether a link of that kind is inside, at any depth."""
-        inside = [self.inner]
-        while inside:
-            link = inside.pop()
-            if isinstance(link, kind):
-                return True
-            inside += [part for part in link.children().values() if isinstance(part, _link.Link)]
-        return False
+        return any(isinstance(link, kind) for link in self._inside())
+
+    def refuse(self, kind: type, why: str) -> None:
+        """Raises a `ValueError` that says why if a link of that kind is inside, at any depth."""
+        if self.contains(kind):
+            raise ValueError(f"{self.record_name}: {why}")
+
+    def _inside(self) -> Iterator[_link.Link]:
+        waiting = [self.inner]
+        while waiting:
+            link = waiting.pop()
+            yield link
+            waiting += [part for part in link.children().values() if isinstance(part, _link.Link)]
 
     def substates(self, state: Any, params: Any = None) -> dict[str, tuple[_link.Link, Any, Any]]:
         return {"inner": (self.inner, state.inner, params)}

@@ -77,6 +77,6 @@ def _explicit_spec(x: jax.Array) -> jax.sharding.PartitionSpec | None:
 
 
 def reciprocal(scales: jax.Array) -> jax.Array:
-    """`1 / scale`, and 0 where that would overflow: entries below 1e-37 are taken for 0."""
+    """`1 / scale`, and 0 where that would overflow: entries of blocks below 1e-37 become 0."""
     tiny = np.asarray(jnp.finfo(scales.dtype).tiny * 8, scales.dtype)
     return jnp.where(scales < tiny, jnp.zeros_like(scales), 1 / jnp.maximum(scales, tiny))

@@ -49,19 +49,30 @@ class FP8(Storage, name="fp8"):
 
     def encode(self, value, noise=None):
         form = self._form
-        scales = block_max(value, self.block)
-        factor = reciprocal(scales) * np.asarray(form.top, value.dtype)
-        unit = value * spread(factor, value, self.block)
+        scales = _with_room(block_max(value, self.block) / np.asarray(form.top, value.dtype))
+        unit = value * spread(reciprocal(scales), value, self.block)
         noise = None if self.rounding == "nearest" else noise
         return Coded(_rounded(unit, form, noise), scales)
 
     def decode(self, stored, dtype="float32"):
-        unit = stored.scales * np.asarray(1 / self._form.top, dtype)
-        return _value(stored.codes, self._form, dtype) * spread(unit, stored.codes, self.block)
+        scale = spread(stored.scales.astype(dtype), stored.codes, self.block)
+        return _value(stored.codes, self._form, dtype) * scale
 
     @property
     def _form(self) -> _Form:
         return _FORMATS["e5m2" if self.format == "auto" else self.format]
+
+
+def _with_room(scales: jax.Array) -> jax.Array:
+    """The next number up that ends in four zero bits.
+
+    A code, which has four bits, times a scale is then exact, so that what is decoded and encoded
+    again has the same scale: from two units above, where a division may end, it goes down to it.
+    """
+    kind = jnp.int64 if scales.dtype.itemsize == 8 else jnp.int32
+    bits = lax.bitcast_convert_type(scales, kind)
+    above = lax.bitcast_convert_type((bits + kind(13)) & ~kind(15), scales.dtype)
+    return jnp.where(jnp.isfinite(scales), above, scales)
 
 
 # Conversions to and from 8-bit floats cost CPUs more than all the rest of an update, so both are
@@ -74,12 +85,13 @@ def _rounded(unit: jax.Array, form: _Form, noise: Noise | None) -> jax.Array:
     steps = jnp.abs(unit) / step  # exact: a step is a power of two
     steps = jnp.round(steps) if noise is None else jnp.floor(steps + noise.uniform(unit))
     wide = unit.dtype.itemsize == 8
-    bits = lax.bitcast_convert_type(step, jnp.int64 if wide else jnp.int32)
+    kind = jnp.int64 if wide else jnp.int32
+    bits = lax.bitcast_convert_type(step, kind)
     exponent = (bits >> (52 if wide else 23)).astype(jnp.int32) - (1023 if wide else 127)
     binade = exponent + (form.mantissa - form.least)
     code = (binade << form.mantissa) + steps.astype(jnp.int32)
-    code = jnp.where(unit < 0, code + 128, code).astype(jnp.uint8)
-    return lax.bitcast_convert_type(code, form.dtype)
+    sign = (lax.bitcast_convert_type(unit, kind) >> (56 if wide else 24)).astype(jnp.int32) & 128
+    return lax.bitcast_convert_type((code | sign).astype(jnp.uint8), form.dtype)
 
 
 def _value(codes: jax.Array, form: _Form, dtype: Any) -> jax.Array:
@@ -116,7 +128,8 @@ def fp8(block: int = 256, *, rounding: str = "stochastic", format: str = "auto")
       ValueError: for values out of range. TypeError: for no number.
 
     Special cases:
-      Zeros stay zero. A block with an entry that is not finite is not finite.
+      Zeros stay zero. A block with an entry that is not finite is not finite. Entries of
+      blocks below 5e-35 (`"e4m3"`) or 6e-33 (`"e5m2"`) become 0.
 
     Differs from:
       `int8` spends its codes evenly on the root and is 2 to 6 times finer near a block's largest;

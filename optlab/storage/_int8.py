@@ -22,7 +22,8 @@ class Coded(NamedTuple):
 
     Attributes:
       codes: shaped like the array; int8 where it has signs, uint8 where it has none.
-      scales: the largest magnitude of each block along the last axis, (..., ceil(n / block)).
+      scales: of each block along the last axis, (..., ceil(n / block)): its largest magnitude
+        (int8), or what a code of 1 stands for (fp8).
 
     Example:
       >>> import jax.numpy as jnp, optlab as ol
@@ -69,14 +70,15 @@ class Int8(Storage, name="int8"):
 
     def decode(self, stored, dtype="float32"):
         signed = self.values != "nonnegative"
+        # In [-1, 1] before the scale comes, which may be so small that a part of it is zero.
         level = stored.codes.astype(jnp.int32).astype(dtype)
+        level = level * np.asarray(1 / (127 if signed else 255), dtype)
         raised = level
         if self._root >= 2:
             raised = level * (jnp.abs(level) if signed else level)
         if self._root == 4:
             raised = raised * (level * level)
-        unit = stored.scales * np.asarray((127 if signed else 255) ** -self._root, dtype)
-        return raised * spread(unit, stored.codes, self.block)
+        return raised * spread(stored.scales, stored.codes, self.block)
 
 
 def _code(unit: jax.Array, root: int, top: int, noise: Noise | None) -> jax.Array:

@@ -41,9 +41,14 @@ class Noise(NamedTuple):
         return (x ^ (x >> np.uint32(15))) * np.uint32(0x735A2D97)
 
     def uniform(self, like: jax.Array) -> jax.Array:
-        """A number in [0, 1) for each entry, a multiple of 2**-24, in the array's dtype."""
+        """A number in (0, 1) for each entry, in the array's dtype.
+
+        None is nearer than 2**-14 to 0 or 1: an entry that is a code but for errors of float32
+        gets that code, so that what is decoded and encoded again stays what it is.
+        """
         whole = (self.bits(like) >> np.uint32(8)).astype(jnp.int32)
-        return whole.astype(like.dtype) * np.asarray(2.0**-24, like.dtype)
+        step = np.asarray((1 - 2.0**-13) * 2.0**-24, like.dtype)
+        return whole.astype(like.dtype) * step + np.asarray(2.0**-14, like.dtype)
 
 
 def noise(seed: int = 0, count: Any = 0, name: str = "") -> Noise:

@@ -54,12 +54,12 @@ class AccumulateGradients(Wrapper):
     mean: bool = static(checks.boolean, default=True)
 
     def check(self) -> None:
-        if self.contains(DynamicLossScale):
-            raise ValueError(
-                "accumulate_gradients: a dynamic_loss_scale inside would never see the gradients "
-                "that overflow, and never lower its scale. Put it around: "
-                "dynamic_loss_scale(accumulate_gradients(tx, every))."
-            )
+        super().check()
+        self.refuse(
+            DynamicLossScale,
+            "a dynamic_loss_scale inside would never see the gradients that overflow, and never "
+            "lower its scale. Put it around: dynamic_loss_scale(accumulate_gradients(tx, every)).",
+        )
 
     def init(self, params: Any) -> AccumulateGradientsState:
         return AccumulateGradientsState(

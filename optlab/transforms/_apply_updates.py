@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optlab.core import checks, trees
 from optlab.storage import Noise, noise_of, salt, stochastic_round
@@ -45,7 +47,8 @@ def apply_updates(
 
     Raises:
       ValueError: for trees that differ, for an unknown rounding, and unless stochastic rounding is
-        given either count or key. TypeError: for a leaf that is no number.
+        given either count, one whole number, or key. TypeError: for a leaf that is no number, a
+        key that is none.
 
     Special cases:
       `None` and masked leaves stay. An infinity or NaN is added as usual. Rounding depends on an
@@ -89,13 +92,35 @@ def _wider(a: Any, b: Any) -> Any:
         return jnp.promote_types(a, b)
 
 
+def _is_whole(count: Any) -> bool:
+    if isinstance(count, jax.Array | np.ndarray | np.generic):
+        return count.ndim == 0 and jnp.issubdtype(count.dtype, jnp.integer)
+    return isinstance(count, int)
+
+
+def _bits(key: Any) -> jax.Array:
+    try:
+        return jax.random.bits(key, (), jnp.uint32)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"apply_updates: key must be one jax.random key, got {reprlib.repr(key)}. Give the "
+            "number of the step as count=."
+        ) from error
+
+
 def _noises(params: PyTree, count: Any, key: Any, seed: int) -> list[Noise]:
     if (count is None) == (key is None):
         raise ValueError(
             "apply_updates: stochastic rounding needs either count=, the number of the step, or "
             f"key=, a jax.random key for this step; got {'neither' if key is None else 'both'}."
         )
+    seed = checks.count("apply_updates", "seed", seed)
     if key is not None:
-        count = jax.random.bits(key, (), jnp.uint32)
+        count = _bits(key)
+    elif not _is_whole(count):
+        raise ValueError(
+            "apply_updates: count must be one whole number, the number of the step, got "
+            f"{reprlib.repr(count)}."
+        )
     leaves = enumerate(jax.tree.leaves(params))
     return [noise_of(salt(seed, f"params/{i}"), count) for i, _ in leaves]

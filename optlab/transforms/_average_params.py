@@ -21,7 +21,7 @@ from optlab.core import (
     numerics,
     static,
 )
-from optlab.transforms._average_tail import AverageTail
+from optlab.transforms._average_tail import FRACTION, AverageTail
 from optlab.transforms._averaging import Snapshots, chosen, moved, zeros
 
 
@@ -53,6 +53,7 @@ class AverageParams(Snapshots):
     warmup: bool = static(checks.boolean, default=False)
 
     def check(self) -> None:
+        super().check()
         if self.warmup and self.ema is None:
             raise ValueError(
                 f'{self.record_name}: warmup is for the decay of an EMA, but ema="swa". Drop it.'
@@ -183,6 +184,7 @@ def average_params(
             raise ValueError(
                 f'{owner}: warmup is for the decay of an EMA, but ema="tail". Drop it.'
             )
-        return Transformation(AverageTail(inner=inner, fraction=tail_fraction, **steps))
+        fraction = FRACTION(owner, "tail_fraction", tail_fraction)
+        return Transformation(AverageTail(inner=inner, fraction=fraction, **steps))
     decay = None if isinstance(ema, str) else ema
     return Transformation(AverageParams(inner=inner, ema=decay, warmup=warmup, **steps))

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from optlab.core import checks, data, numerics
 from optlab.transforms._averaging import Snapshots, chosen, moved, zeros
 
+FRACTION = checks.Interval(0.0, 1.0, "()")
+
 
 class AverageTailState(NamedTuple):
     """count: int32, updates done. averaged_steps: int32, snapshots seen.
@@ -48,7 +50,7 @@ class AverageTailState(NamedTuple):
 class AverageTail(Snapshots):
     """Attributes: fraction (α) in (0, 1); start_step, every."""
 
-    fraction: Any = data(checks.Interval(0.0, 1.0, "()"), default=0.5)
+    fraction: Any = data(FRACTION, default=0.5)
 
     def rule(self) -> dict[str, Any]:
         return {"ema": "tail", "tail_fraction": self.fraction}

@@ -26,6 +26,7 @@ from optlab.core import (
 )
 from optlab.transforms._conditional import all_finite, step_if
 from optlab.transforms._finite_links import current_values, keeps_finite
+from optlab.transforms._loss_scale import DynamicLossScale
 
 LARGEST_NORM = 2.0**50  # its square leaves room for 2**27 more of its kind in a float32 sum
 
@@ -70,6 +71,14 @@ class Guard(Wrapper):
     nonfinite: str = static(checks.one_of("skip", "raise"), default="skip")
     warmup_steps: int = static(checks.count, default=20)
     max_consecutive: int | None = static(checks.optional(checks.positive_count), default=20)
+
+    def check(self) -> None:
+        super().check()
+        self.refuse(
+            DynamicLossScale,
+            "a dynamic_loss_scale inside would never see the gradients that overflow, and never "
+            "lower its scale. Put it around: dynamic_loss_scale(guard(tx)).",
+        )
 
     def init(self, params: Any) -> GuardState:
         dtype = numerics.widest(jax.tree.leaves(params))
@@ -189,9 +198,8 @@ def guard(
       the old until they are judged, and read once more.
 
     Place in a chain:
-      Around everything but `zero1` and `dynamic_loss_scale`. What stands before it sees the bad
-      gradients. Around `accumulate_gradients` it judges every micro-batch. A `store` around it
-      would encode the skipped state anew, so that it is not kept to the bit.
+      Around everything but `zero1` and `dynamic_loss_scale`, which it refuses. What stands before
+      it sees the bad gradients. Around `accumulate_gradients` it judges every micro-batch.
 
     Differs from:
       `optax.apply_if_finite` judges the gradients alone, so that `adam` keeps an infinite second

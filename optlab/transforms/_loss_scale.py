@@ -58,6 +58,7 @@ class DynamicLossScale(Wrapper):
     growth_interval: int = static(checks.positive_count, default=2000)
 
     def check(self) -> None:
+        super().check()
         bounds = (self.minimum, self.initial, self.maximum)
         if checks.is_concrete(*bounds) and not np.all(
             (np.asarray(self.minimum) <= self.initial) & (np.asarray(self.initial) <= self.maximum)

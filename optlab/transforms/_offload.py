@@ -30,6 +30,9 @@ class Offload(Wrapper):
 
     where: Any = static(as_selector, default=everything)
 
+    def check(self) -> None:
+        """Moves to the host leave layouts as they are: anything may stand inside."""
+
     def init(self, params: PyTree) -> OffloadState:
         state = self.inner.start(params)
         chosen = self._chosen(state, params)

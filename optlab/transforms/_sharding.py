@@ -185,6 +185,12 @@ def normalize(
         chosen = [(path, leaf, getattr(leaf, "sharding", None)) for path, leaf in leaves]
     elif is_sharding(given):
         chosen = [(path, leaf, given) for path, leaf in leaves]
+    elif jax.tree_util.all_leaves([given]):
+        raise TypeError(
+            f"{owner}: param_sharding must be a jax.sharding.NamedSharding, a PartitionSpec (with "
+            f"mesh=), or a tree of them like the parameters, got {given!r} of type "
+            f"{type(given).__name__}."
+        )
     else:
         by_path = {
             trees.path_text(path): sharding

@@ -5,6 +5,7 @@ Around any transformation, a whole chain or one link. Takes and gives what the i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -24,8 +25,9 @@ from optlab.core import (
     static,
 )
 from optlab.selectors import Selector, as_selector, embeddings
-from optlab.storage import Exact, Storage, noise_of, salt
+from optlab.storage import Coded, Exact, Storage, noise_of, salt
 from optlab.transforms import _state_fields as fields
+from optlab.transforms._averaging import Averaging
 
 PyTree = Any
 
@@ -57,17 +59,25 @@ class Store(Wrapper):
     seed: int = static(checks.count, default=0)
 
     def check(self) -> None:
-        if self.contains(Store):
-            raise ValueError(
-                "store: there is a store inside already. Give one store all storages: "
-                "store(tx, {'first': ..., 'second': ...})."
-            )
-        for storage in self.storages:
+        super().check()
+        self.refuse(
+            Store,
+            "there is a store inside already. Give one store all storages: "
+            "store(tx, {'first': ..., 'second': ...}).",
+        )
+        for key, storage in zip(self.keys, self.storages, strict=True):
             if not isinstance(storage, Storage):
                 hint = " Did you forget to call it?" if callable(storage) else ""
                 raise TypeError(
                     f"store: storages must be Storages such as storage.int8(), got {storage!r} of "
                     f"type {type(storage).__name__}.{hint}"
+                )
+            if not isinstance(key, str) and _is_coarse(storage):
+                self.refuse(
+                    Averaging,
+                    f"{key!r} means averages of the parameters too, which {storage!r} is too "
+                    "coarse for. Keep them outside of it, as in average_params(store(tx, ...)), "
+                    "or name the fields to store.",
                 )
 
     def init(self, params: PyTree) -> StoreState:
@@ -103,9 +113,9 @@ class Store(Wrapper):
             value = leaves[place.index]
             if value.dtype.itemsize < 4:
                 raise ValueError(
-                    f"store: {place.leaf_path!r} is kept in {value.dtype.name} by {self.inner!r} "
-                    f"itself, so it cannot be kept as {storage!r} with any accuracy. Do not give "
-                    "the inner transformation a dtype for it."
+                    f"store: the inner transformation itself keeps {place.leaf_path!r} in "
+                    f"{value.dtype.name}, so it cannot be kept as {storage!r} with any accuracy. "
+                    "Do not give it a dtype for that."
                 )
             # By field and shape, so that neither names nor the order of parameters matter.
             name = f"{place.path}{value.shape}"
@@ -172,10 +182,12 @@ class Store(Wrapper):
     def _require_names(self, places: list[fields.Place], arrays: list[Any]) -> None:
         for key in self.keys:
             if arrays and isinstance(key, str) and not any(_names(key, p) for p in places):
-                known = {p.field for p in places} | {p.path for p in places if p.path != p.field}
+                paths = {p.path: p.field for p in places}
+                several = [f for f, many in Counter(paths.values()).items() if many > 1]
+                known = {*paths.values(), *(p for p, f in paths.items() if f in several)}
                 raise ValueError(
-                    f"store: {self.inner!r} keeps nothing shaped like the parameters under the "
-                    f"name {key!r}; {checks.nearest(key, known)}"
+                    "store: nothing in the state that is shaped like the parameters is called "
+                    f"{key!r}; {checks.nearest(key, known)}"
                 )
 
     def __repr__(self) -> str:
@@ -226,6 +238,11 @@ def _shown(stored: Any) -> str:
 
 def _names(key: Any, place: fields.Place) -> bool:
     return not isinstance(key, str) or key in (place.field, place.path)
+
+
+def _is_coarse(storage: Storage) -> bool:
+    kept = jax.eval_shape(storage.encode, jax.ShapeDtypeStruct((1,), jnp.float32))
+    return isinstance(kept, Coded)
 
 
 def _is_real(leaf: Any) -> bool:
@@ -296,7 +313,7 @@ def store(
       (dtype('uint8'), dtype('float32'))
       >>> ol.store(ol.adam(1e-3), {"nu": small}).init({"kernel": jnp.ones((64, 256))})
       Traceback (most recent call last):
-      ValueError: store: ... keeps nothing ... under the name 'nu'; known: 0/first, ...
+      ValueError: store: nothing in the state ... is called 'nu'; known: first, second.
     """
     if not isinstance(storages, Mapping):
         raise TypeError(

@@ -41,6 +41,8 @@ class Zero1(Wrapper):
     axis: tuple[str, ...] = static()
     specs: Any = static(default=())
 
+    outermost = True
+
     def init(self, params: PyTree) -> Zero1State:
         state = self.inner.start(params)
         shapes_only = all(isinstance(p, jax.ShapeDtypeStruct) for p in jax.tree.leaves(params))
@@ -208,9 +210,9 @@ def zero1(
       slice.
 
     Place in a chain:
-      Around the whole optimizer, `guard`, `accumulate_gradients` and `store` included: around
-      `zero1` they would leave XLA free to split the new parameters, and `state_sharding` would not
-      see the split. Only `offload` goes around it.
+      Around the whole optimizer, or a part of a chain, its wrappers included: around `zero1`,
+      `guard` would leave XLA free to split the new parameters, and `state_sharding` would not see
+      the split in a `store`, so they refuse it. Only `offload` goes around it.
 
     Differs from:
       Sharding the state by `out_shardings` alone leaves to XLA's propagation whether the new

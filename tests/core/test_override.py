@@ -3,6 +3,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from core_links import Line, count_traces, decay, params_and_grads, scale, signature
@@ -113,7 +114,14 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_what_to_do():
 
 @pytest.mark.parametrize(
     ("value", "error"),
-    [(float("nan"), ValueError), (float("inf"), ValueError), ("1", TypeError), (True, TypeError)],
+    [
+        (float("nan"), ValueError),
+        (float("inf"), ValueError),
+        ("1", TypeError),
+        (True, TypeError),
+        ([1.0], TypeError),
+        (np.ones(3), ValueError),
+    ],
 )
 def test_what_is_no_finite_number_is_refused(value, error):
     with pytest.raises(error, match="learning_rate"):

@@ -68,10 +68,14 @@ def test_parameter_nodes_come_back_as_nodes():
         ({"rounding": "up"}, "rounding must be 'nearest'"),
         ({"rounding": "stochastic"}, "got neither"),
         ({"rounding": "stochastic", "count": 1, "key": jax.random.key(0)}, "got both"),
+        ({"rounding": "stochastic", "count": 1.5}, "one whole number.*got 1.5"),
+        ({"rounding": "stochastic", "count": np.arange(3)}, "one whole number"),
+        ({"rounding": "stochastic", "count": 1, "seed": -1}, "seed must be"),
+        ({"rounding": "stochastic", "key": 0}, "one jax.random key, got 0"),
     ],
 )
 def test_mistakes_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         ol.apply_updates(jnp.ones(2), jnp.ones(2), **options)
 
 

@@ -267,7 +267,10 @@ def test_bad_arguments_are_refused_by_name():
         ({"ema": "mean"}, 'ema must be a decay in .0, 1., "swa" or "tail", got \'mean\''),
         ({"start": -1}, "start must be a whole number >= 0, got -1"),
         ({"every": 0}, "every must be a whole number >= 1, got 0"),
-        ({"ema": "tail", "tail_fraction": 1.0}, "fraction must be a number in .0, 1., got 1.0"),
+        (
+            {"ema": "tail", "tail_fraction": 1.0},
+            "tail_fraction must be a number in .0, 1., got 1.0",
+        ),
         ({"ema": "swa", "warmup": True}, "warmup is for the decay of an EMA"),
         ({"ema": "tail", "warmup": True}, "warmup is for the decay of an EMA"),
     ]:

@@ -172,6 +172,7 @@ def test_the_memory_of_a_sharding_is_kept_but_counters_stay_on_the_device():
         (SPLIT | {"odd": P("data")}, ValueError, r"'odd' of shape \(3, 5\) cannot be split"),
         (SPLIT | {"odd": "data"}, TypeError, "'odd' must be a jax.sharding.NamedSharding"),
         (None, ValueError, "carries no sharding"),
+        ("data", TypeError, "must be a jax.sharding.NamedSharding.*got 'data'"),
     ],
 )
 def test_shardings_that_do_not_fit_are_refused_by_path(given, error, message):

@@ -302,13 +302,13 @@ def test_a_sharded_step_is_that_of_one_device(kind):
 def test_a_name_that_does_not_exist_is_refused_with_those_that_do():
     with pytest.raises(ValueError, match="'second_moment'; did you mean 'second'"):
         ol.store(ol.adam(1e-3), {"second_moment": storage.int8()}).init(PARAMS)
-    with pytest.raises(ValueError, match="known: 0/mu, 0/nu, mu, nu"):
+    with pytest.raises(ValueError, match=r"known: mu, nu\."):
         ol.store(optax.adam(1e-3), {"first": storage.int8()}).init(PARAMS)
 
 
 def test_a_field_the_inner_transformation_rounds_itself_is_refused():
     tx = ol.store(optax.adam(1e-3, mu_dtype=jnp.bfloat16), {"mu": storage.int8()})
-    with pytest.raises(ValueError, match="'0/mu/Dense_0/kernel' is kept in bfloat16"):
+    with pytest.raises(ValueError, match="'0/mu/Dense_0/kernel' in bfloat16"):
         tx.init(PARAMS)
 
 
@@ -343,6 +343,14 @@ def test_the_state_of_other_storages_is_refused_by_path(other):
 def test_arguments_of_other_kinds_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         ol.store(ol.adam(1e-3), *arguments)
+
+
+def test_averages_of_parameters_are_not_coded_by_accident():
+    averaged = ol.average_params(ol.adam(1e-3))
+    with pytest.raises(ValueError, match=r"^store: kernels means averages .* int8\(\)"):
+        ol.store(ol.chain(averaged), {ol.kernels: storage.int8()})
+    ol.store(averaged, {ol.kernels: storage.bf16()})
+    ol.store(averaged, {"first": storage.int8()})
 
 
 # --- the contract, where something is stored

@@ -146,11 +146,41 @@ def test_hyperparameters_of_what_is_wrapped_are_found_and_replaced_without_a_new
     assert len(traces) == 1
 
 
-def test_a_loss_scale_that_could_not_see_overflows_is_refused():
+@pytest.mark.parametrize("outer", [t.guard, lambda tx: t.accumulate_gradients(tx, 2)])
+def test_a_loss_scale_that_could_not_see_overflows_is_refused(outer):
     scaled = t.dynamic_loss_scale(optimizers.sgd(0.1))
     for inner in (scaled, core.chain(t.scale(1.0), t.guard(optimizers.sgd(0.1)), scaled)):
         with pytest.raises(ValueError, match=r"never lower its scale.*Put it around"):
-            t.accumulate_gradients(inner, 2)
+            outer(inner)
+
+
+WRAPPERS = {
+    "guard": t.guard,
+    "dynamic_loss_scale": t.dynamic_loss_scale,
+    "accumulate_gradients": lambda tx: t.accumulate_gradients(tx, 2),
+    "store": lambda tx: t.store(tx, {"first": storage.bf16()}),
+    "average_params": t.average_params,
+    "lookahead": t.lookahead,
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_zero1_is_refused_inside_of_what_it_must_go_around(name):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    split = t.zero1(adam(), mesh)
+    for inner in (split, core.chain(t.scale(1.0), t.offload(split))):
+        with pytest.raises(ValueError, match=rf"^{name}: zero1 .* Write zero1\({name}\("):
+            WRAPPERS[name](inner)
+    t.offload(t.zero1(WRAPPERS[name](adam()), mesh))
+
+
+@pytest.mark.parametrize("kept", [storage.int8(8), storage.fp8(8), storage.bf16()])
+def test_a_guard_keeps_stored_state_to_the_bit(kept):
+    tx = t.store(t.guard(adam()), {selectors.everything: kept}, min_size=0)
+    _, before = run(tx, [gradients(0), gradients(1)])
+    updates, after = run(tx, [poisoned(NAN), poisoned(NAN)], before)
+    assert all(map(is_zero, updates))
+    chex.assert_trees_all_equal(after.inner.inner, before.inner.inner)
 
 
 def test_a_store_in_a_store_is_refused():
