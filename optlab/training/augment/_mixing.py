@@ -1,0 +1,147 @@
+"""Mixing pairs of examples, their labels too: `mixup`, `cutmix`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optlab.core import checks, data, numerics, static
+from optlab.training.augment._base import Augmentation, Batch, example_keys
+from optlab.training.augment._cutout import box
+from optlab.training.augment._labels import (
+    check_labels,
+    classes_check,
+    distributions,
+    like_given,
+)
+
+
+class _Mixing(Augmentation):
+    def check_batch(self, batch: Batch) -> None:
+        super().check_batch(batch)
+        check_labels(self.record_name, batch, self.classes)
+
+    def pair(self, key: Any, image: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The mixed image, and the weight of the first in it."""
+        raise NotImplementedError
+
+    def apply(self, key: Any, batch: Batch) -> Batch:
+        image = batch["image"]
+        count = len(image)
+        keys = jax.vmap(jax.random.split)(example_keys(key, count))
+        position = jnp.arange(count, dtype=jnp.int32)
+        partner = jax.vmap(lambda key, own: _partner(key, own, count))(keys[:, 0], position)
+        wide = image.astype(numerics.compute_dtype(image.dtype))
+        mixed, weight = jax.vmap(self.pair)(keys[:, 1], wide, wide[partner])
+        label = distributions(batch["label"], self.classes)
+        weight = weight.astype(label.dtype)[:, None]
+        label = weight * label + (1 - weight) * label[partner]
+        return {
+            **batch,
+            "image": mixed.astype(image.dtype),
+            "label": like_given(label, batch["label"]),
+        }
+
+
+def _partner(key: Any, position: jax.Array, count: int) -> jax.Array:
+    """Another position, each as likely; its own where there is no other."""
+    if count < 2:
+        return position
+    return (position + jax.random.randint(key, (), 1, count, jnp.int32)) % count
+
+
+def _weight(key: Any, alpha: Any) -> jax.Array:
+    """Beta(alpha, alpha), to the same bits whether alpha is known when compiling or passed in."""
+    drawing, hiding = jax.random.split(key)
+    # Always alpha; but the compiler cannot know, and so cannot fold it into the sampler's divisions
+    # (which moves the last bit; an optimization barrier is gone by the time that happens on CPUs).
+    known = jax.random.uniform(hiding, (), jnp.float32) < 2
+    alpha = jnp.where(known, jnp.asarray(alpha, jnp.float32), 1)
+    return jax.random.beta(drawing, alpha, alpha, dtype=jnp.float32)
+
+
+class mixup(_Mixing):
+    """Adds to each example another: `w x + (1 - w) x'`, labels alike, w ~ Beta(alpha, alpha).
+
+    Args:
+      alpha: > 0; small values leave most examples nearly as they are, 1 makes w uniform. 0.2 and
+        0.4 are usual.
+      classes: how many there are, for integer labels; None where labels are distributions already.
+
+    Raises:
+      ValueError: for an alpha that is not positive and finite, integer labels without `classes`,
+        labels of another shape. TypeError: for no number.
+
+    Special cases:
+      w and the partner, another example of the batch drawn uniformly, are chosen for each example.
+      A batch of one is its own partner. An integer label outside [0, classes) becomes NaN. Across
+      devices every one reads the images of all.
+
+    Differs from:
+      The paper's code draws one w and one permutation for a whole batch.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optlab as ol
+      >>> mix = ol.training.augment.mixup(0.2, classes=2)
+      >>> batch = {"image": jnp.ones((8, 4, 4, 1)), "label": jnp.arange(8) % 2}
+      >>> mix(jax.random.key(0), batch)["label"].sum()
+      Array(8., dtype=float32)
+
+    Source:
+      Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", 2017,
+      arXiv:1710.09412.
+    """
+
+    alpha: Any = data(checks.positive)
+    classes: int | None = static(classes_check, default=None)
+
+    def pair(self, key: Any, image: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
+        weight = _weight(key, self.alpha)
+        own = weight.astype(image.dtype)
+        return own * image + (1 - own) * other, weight
+
+
+class cutmix(_Mixing):
+    """Pastes a box of another example into each, and weighs the labels by their areas.
+
+    Args:
+      alpha: > 0; the box is (1 - w) of the image with w ~ Beta(alpha, alpha), sides in proportion
+        to the image's, its middle uniform over the pixels; what lies outside is left out. 1 is
+        usual.
+      classes: how many there are, for integer labels; None where labels are distributions already.
+
+    Raises:
+      ValueError: as `mixup`. TypeError: for no number.
+
+    Special cases:
+      The partner's weight is the pasted part of the image, counted in pixels, not the w drawn.
+      Partners are chosen as in `mixup`.
+
+    Differs from:
+      The paper's code pastes one box at one place for a whole batch.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optlab as ol
+      >>> mix = ol.training.augment.cutmix(1.0, classes=2)
+      >>> batch = {"image": jnp.ones((8, 4, 4, 1)), "label": jnp.arange(8) % 2}
+      >>> mix(jax.random.key(0), batch)["label"].sum()
+      Array(8., dtype=float32)
+
+    Source:
+      Yun, Han, Oh, Chun, Choe, Yoo, "CutMix: Regularization Strategy to Train Strong Classifiers
+      with Localizable Features", 2019, arXiv:1905.04899.
+    """
+
+    alpha: Any = data(checks.positive)
+    classes: int | None = static(classes_check, default=None)
+
+    def pair(self, key: Any, image: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
+        for_weight, for_rows, for_columns = jax.random.split(key, 3)
+        side = jnp.sqrt(1 - _weight(for_weight, self.alpha))
+        height, width = image.shape[:2]
+        sides = tuple(jnp.round(size * side).astype(jnp.int32) for size in (height, width))
+        pasted = box(for_rows, for_columns, sides, (height, width))
+        part = jnp.sum(pasted, dtype=jnp.int32).astype(jnp.float32) / (height * width)
+        return jnp.where(pasted[..., None], other, image), 1 - part

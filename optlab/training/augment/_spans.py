@@ -1,0 +1,46 @@
+"""Spans: a number drawn anew for each example, from a range that its user wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optlab.core import checks
+
+
+@dataclasses.dataclass(frozen=True)
+class span:
+    """The check of a range: `(low, high)` within limits, or `d >= 0`, short for `(-d, d)`."""
+
+    limits: Any = checks.finite
+    symmetric: bool = True
+
+    def __str__(self) -> str:
+        pair = f"a pair (low, high), each {self.limits}"
+        return f"a number >= 0 or {pair}" if self.symmetric else pair
+
+    def __call__(self, owner: str, name: str, value: Any) -> Any:
+        if not isinstance(value, tuple | list):
+            if self.symmetric:
+                return checks.nonnegative(owner, name, value)
+            raise TypeError(f"{owner}: {name} must be {self}, got {value!r}.")
+        if len(value) != 2:
+            raise ValueError(f"{owner}: {name} must be {self}, got {len(value)} values: {value!r}.")
+        low, high = (self.limits(owner, f"{name}[{i}]", end) for i, end in enumerate(value))
+        check_order(owner, name, low, high)
+        return low, high
+
+
+def check_order(owner: str, name: str, low: Any, high: Any) -> None:
+    if checks.is_concrete(low, high) and low > high:
+        raise ValueError(f"{owner}: {name} must have low <= high, got ({low!r}, {high!r}).")
+
+
+def draw(key: Any, value: Any, shape: tuple[int, ...] = ()) -> jax.Array:
+    """Uniform in a span; always in float32, so that the choice does not depend on the images."""
+    low, high = value if isinstance(value, tuple) else (-value, value)
+    low, high = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
+    return low + (high - low) * jax.random.uniform(key, shape, jnp.float32)
