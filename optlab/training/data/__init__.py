@@ -3,7 +3,9 @@
 _source         a source: random access, many at a time, with a fingerprint; subsets
 _arrays         a source in memory
 _split, _order  disjoint parts, folds; permutations that never change
-_batches        shuffled batches of a step; all examples in order
+_batches        shuffled batches of a step
+_in_order       all examples once
+_processes      which part of a batch a process reads
 _read_ahead     reading ahead in threads, by grain
 _standardizer   mean 0 and deviation 1, by the training part
 
@@ -19,12 +21,13 @@ _files, _errors files with bounds; errors that name them
 """
 
 from optlab.training.data._arrays import Arrays
-from optlab.training.data._batches import Batches, in_order
+from optlab.training.data._batches import Batches
 from optlab.training.data._cifar10 import cifar10
 from optlab.training.data._errors import DataError
 from optlab.training.data._hugging_face import huggingface
 from optlab.training.data._idx import idx
 from optlab.training.data._image_folder import image_folder
+from optlab.training.data._in_order import in_order
 from optlab.training.data._labelled_text import labelled_text, standard_library_packages
 from optlab.training.data._ratings import leave_last_out, ratings
 from optlab.training.data._scikit_learn import (

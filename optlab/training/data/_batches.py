@@ -13,6 +13,7 @@ import numpy as np
 
 from optlab.core import checks
 from optlab.training.data._order import permutation
+from optlab.training.data._processes import as_step, process_part
 from optlab.training.data._read_ahead import read
 from optlab.training.data._source import Batch, Source, require_source
 
@@ -50,9 +51,9 @@ class Batches:
       >>> batches.steps_per_epoch
       2
       >>> [batches[step]["x"].tolist() for step in range(3)]
-      [[0, 8, 9, 3], [7, 5, 1, 2], [4, 7, 8, 6]]
+      [[2, 6, 5, 8], [1, 9, 3, 7], [3, 4, 9, 7]]
       >>> [batch["x"].tolist() for batch in batches.iterate(start=1, stop=3)]
-      [[7, 5, 1, 2], [4, 7, 8, 6]]
+      [[1, 9, 3, 7], [3, 4, 9, 7]]
     """
 
     def __init__(
@@ -97,11 +98,11 @@ class Batches:
 
     def epoch(self, step: int) -> int:
         """Which epoch a step belongs to, from 0."""
-        return _step(step) // self.steps_per_epoch
+        return as_step(step) // self.steps_per_epoch
 
     def indices(self, step: int) -> np.ndarray:
         """The numbers of the examples of a step, over all processes."""
-        epoch, position = divmod(_step(step), self.steps_per_epoch)
+        epoch, position = divmod(as_step(step), self.steps_per_epoch)
         start = position * self.batch_size
         return self._order(epoch)[start : start + self.batch_size]
 
@@ -129,8 +130,8 @@ class Batches:
         Raises:
           ImportError: if reading ahead is wanted and grain is not installed.
         """
-        _step(start)
-        if stop is not None and _step(stop) < start:
+        as_step(start)
+        if stop is not None and as_step(stop) < start:
             raise ValueError(f"iterate: stop must be >= start, got {stop} < {start}.")
         return read(self.__getitem__, self.source, start, stop, prefetch, threads)
 
@@ -145,86 +146,3 @@ class Batches:
                 order = permutation(length, _TAG, self.seed, epoch)
                 self._orders[epoch] = order if self.shuffle else np.arange(length)
             return self._orders[epoch]
-
-
-class InOrder:
-    """All examples once, in their order, in batches of one size; what `in_order` returns."""
-
-    def __init__(
-        self, source: Source, batch_size: int, process_index: int, process_count: int
-    ) -> None:
-        self.source = require_source("in_order", source)
-        self.batch_size = checks.positive_count("in_order", "batch_size", batch_size)
-        self._part = process_part("in_order", self.batch_size, process_index, process_count)
-        if not len(source):
-            raise ValueError(f"in_order: {source.name} has no examples.")
-        if "valid" in source.gather([]):
-            raise ValueError(f"in_order: {source.name} has a field 'valid' already; rename it.")
-
-    def __len__(self) -> int:
-        return -(-len(self.source) // self.batch_size)
-
-    def __getitem__(self, number: int) -> Batch:
-        if _step(number) >= len(self):
-            raise IndexError(f"in_order: there are {len(self)} batches, no number {number}.")
-        index, count = self._part
-        each = self.batch_size // count
-        start = number * self.batch_size + index * each
-        places = np.arange(start, start + each)
-        batch = self.source.gather(places % len(self.source))
-        return {**batch, "valid": places < len(self.source)}
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self.iterate()
-
-    def iterate(self, *, prefetch: int = 2, threads: int = 1) -> Iterator[Batch]:
-        """The batches, read ahead as `Batches.iterate` does."""
-        return read(self.__getitem__, self.source, 0, len(self), prefetch, threads)
-
-
-def in_order(
-    source: Source, batch_size: int, *, process_index: int = 0, process_count: int = 1
-) -> InOrder:
-    """For evaluation: every example once, and every batch of the same shape.
-
-    The last batch is filled up with examples from the beginning; the boolean field `valid` is False
-    for these. A mean over the data is `sum(values * valid) / sum(valid)` over all batches and
-    processes.
-
-    Args:
-      source: the examples, at least one.
-      batch_size: over all processes; may be larger than the data.
-      process_index, process_count: which part of each batch.
-
-    Returns:
-      An object with a length, to iterate over or to index, as often as wanted.
-
-    Raises:
-      ValueError: without examples, or if the processes cannot share a batch equally.
-
-    Example:
-      >>> import numpy as np
-      >>> import optlab as ol
-      >>> source = ol.training.data.Arrays({"x": np.arange(5)})
-      >>> for batch in ol.training.data.in_order(source, 3):
-      ...     print(batch["x"], batch["valid"])
-      [0 1 2] [ True  True  True]
-      [3 4 0] [ True  True False]
-    """
-    return InOrder(source, batch_size, process_index, process_count)
-
-
-def process_part(owner: str, batch_size: int, index: int, count: int) -> tuple[int, int]:
-    """Which part of how many."""
-    checks.positive_count(owner, "process_count", count)
-    checks.Interval(0, count, "[)", integer=True)(owner, "process_index", index)
-    if batch_size % count:
-        raise ValueError(
-            f"{owner}: batch_size={batch_size} counts the examples of all processes and must be a "
-            f"multiple of process_count={count}."
-        )
-    return index, count
-
-
-def _step(value: int) -> int:
-    return checks.count("data", "step", value)

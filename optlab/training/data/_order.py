@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from optlab.core import checks
@@ -12,9 +14,10 @@ def permutation(length: int, *entropy: int) -> np.ndarray:
 
     NumPy promises the raw stream of a bit generator for good, but not what
     `Generator.permutation` makes of it; so the stream is sorted here. Two equal numbers of 64 bits
-    keep their order.
+    keep their order. The key is a hash, since `SeedSequence((0, 2))` is `SeedSequence(2 << 32)`.
     """
     for value in entropy:
         checks.count("data", "seed", value)
-    bits = np.random.Philox(np.random.SeedSequence(entropy)).random_raw(length)
+    key = hashlib.sha256(repr([int(value) for value in entropy]).encode()).digest()[:16]
+    bits = np.random.Philox(key=int.from_bytes(key, "little")).random_raw(length)
     return np.argsort(np.asarray(bits, np.uint64), kind="stable")

@@ -212,9 +212,9 @@ class _Columns:
     def codes(self, name: str) -> np.ndarray:
         cells = [(line, None if cell in self.marks else cell) for line, cell in self.cells(name)]
         if name not in self.given:
-            found = {cell for _, cell in cells}
-            missing = (None,) if None in found else ()
-            self.vocabularies[name] = (*sorted_names(found - {None}), *missing)
+            known = {cell for _, cell in cells if cell is not None}
+            missing = (None,) if any(cell is None for _, cell in cells) else ()
+            self.vocabularies[name] = (*sorted_names(known), *missing)
         code = {value: i for i, value in enumerate(self.vocabularies[name])}
         for line, cell in cells:
             if cell not in code:

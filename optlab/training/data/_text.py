@@ -172,7 +172,7 @@ def _parts(
     cut = len(content) - round(share * len(content))
     info = {"files": tuple(name for name, _ in files), "size": len(content)}
     shares = {"train": content[:cut]} | ({"validation": content[cut:]} if share else {})
-    parts = {
+    parts: dict[str, Source] = {
         part: _Windows(f"{part} of {name}", chunk, length, step, info)
         for part, chunk in shares.items()
     }
