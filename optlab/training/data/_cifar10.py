@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import re
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
 from optlab.training.data._arrays import Arrays
 from optlab.training.data._errors import DataError
-from optlab.training.data._files import file_at, read_file
+from optlab.training.data._files import read_file, read_head
 from optlab.training.data._pickled import Refused, read_pickled
 from optlab.training.data._source import Source
 
@@ -145,10 +148,17 @@ def _folder(root: Path) -> Iterator[tuple[str, _File]]:
             yield file.name, _File(str(file), read_file(file, _MAX_BYTES))
 
 
+def _unpacked(path: Path) -> IO[bytes]:
+    """What a compressed file holds, as a stream that checks it; by its contents, not its name."""
+    head = read_head(path, 6)
+    openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+    return next((o for magic, o in openers.items() if head.startswith(magic)), open)(path, "rb")
+
+
 def _archive(path: Path) -> Iterator[tuple[str, _File]]:
     """The batches among the members, whose folder does not matter: none is written anywhere."""
     try:
-        with tarfile.open(file_at(path), "r|*") as archive:
+        with _unpacked(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             for number, member in enumerate(archive):
                 if number >= _MAX_MEMBERS or member.size > _MAX_BYTES:
                     raise DataError(
@@ -158,11 +168,14 @@ def _archive(path: Path) -> Iterator[tuple[str, _File]]:
                 name = member.name.rpartition("/")[2]
                 if not _BATCH.fullmatch(name):
                     continue
-                stream = archive.extractfile(member) if member.isreg() else None
-                if stream is None:
+                content = archive.extractfile(member) if member.isreg() else None
+                if content is None:
                     raise DataError(f"{path}: {member.name!r} is no regular file")
-                yield name, _File(f"{path}:{member.name}", stream.read())
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+                yield name, _File(f"{path}:{member.name}", content.read())
+            for _ in range(_MAX_MEMBERS):  # the checksum comes last
+                if not stream.read(1 << 16):
+                    break
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: is no tar archive, or a damaged one: {error}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -16,8 +16,9 @@ import numpy as np
 
 _MARK = object()
 _RECONSTRUCT = {f"numpy.{core}.multiarray _reconstruct" for core in ("core", "_core")}
+_FROM_BUFFER = {f"numpy.{core}.numeric _frombuffer" for core in ("core", "_core")}
 _ENCODE = "_codecs encode"
-_KNOWN = {*_RECONSTRUCT, _ENCODE, "numpy ndarray", "numpy dtype"}
+_KNOWN = {*_RECONSTRUCT, *_FROM_BUFFER, _ENCODE, "numpy ndarray", "numpy dtype"}
 _BYTES = {"u1", "|u1", "B"}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
@@ -25,6 +26,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _VALUES = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "BINFLOAT", "FLOAT"}
 _VALUES |= {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 _STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
+_STRINGS |= {"BYTEARRAY8"}
 _IGNORED = {"PROTO", "FRAME"}
 
 
@@ -109,7 +111,7 @@ class _Machine:
         if name in _VALUES:
             push(argument)
         elif name in _STRINGS:
-            push(argument if isinstance(argument, bytes) else argument.encode("latin-1"))
+            push(argument.encode("latin-1") if isinstance(argument, str) else bytes(argument))
         elif name in _CONSTANTS:
             push(_CONSTANTS[name])
         elif name in _EMPTY:
@@ -166,6 +168,11 @@ def _call(function: Any, arguments: Any) -> Any:
     arguments = _of_kind(tuple, arguments)
     if name in _RECONSTRUCT:
         return _Array()
+    if name in _FROM_BUFFER:  # of protocol 5
+        content, dtype, shape, order = arguments
+        array = _Array()
+        array.build((1, shape, dtype, order != "C", content))
+        return array
     if name == "numpy dtype":
         return _Dtype(arguments[0])
     if name == _ENCODE:  # how Python 3 writes bytes in protocol 2

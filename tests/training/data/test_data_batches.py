@@ -33,7 +33,7 @@ def test_an_epoch_visits_every_example_once(shape, seed, epoch):
     length, size = shape
     batches = data.Batches(numbers(length), size, seed=seed, drop_remainder=False)
     steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
-    visited = sum(taken(batches, steps), [])
+    visited = list(itertools.chain(*taken(batches, steps)))
     assert sorted(visited) == list(range(length))
     assert [batches.epoch(step) for step in steps] == [epoch] * len(steps)
 
@@ -45,7 +45,7 @@ def test_without_the_remainder_every_batch_is_full_and_no_example_comes_twice(sh
     visited = taken(batches, range(batches.steps_per_epoch))
     assert batches.steps_per_epoch == length // size
     assert {len(batch) for batch in visited} == {size}
-    assert len(set(sum(visited, []))) == length // size * size
+    assert len(set(itertools.chain(*visited))) == length // size * size
 
 
 @hypothesis.given(st.sampled_from([1, 2, 3, 4, 6, 12]), SEEDS, st.integers(0, 20))
