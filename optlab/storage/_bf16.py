@@ -24,6 +24,10 @@ class Rounded(NamedTuple):
 
     codes: jax.Array
 
+    @property
+    def kept_shape(self) -> tuple[int, ...]:
+        return tuple(self.codes.shape)
+
 
 class BF16(Storage, name="bf16"):
     """Attributes: rounding."""

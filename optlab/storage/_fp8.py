@@ -42,6 +42,8 @@ class FP8(Storage, name="fp8"):
     rounding: str = static(ROUNDINGS, default="stochastic")
     format: str = static(FORMATS, default="auto")
 
+    coarse = True
+
     def suited(self, nonnegative):
         if self.format != "auto":
             return self

@@ -34,6 +34,10 @@ class Coded(NamedTuple):
     codes: jax.Array
     scales: jax.Array
 
+    @property
+    def kept_shape(self) -> tuple[int, ...]:
+        return tuple(self.codes.shape)
+
 
 def power(owner: str, name: str, value: Any) -> int | None:
     if value not in (None, 1, 2, 4) or isinstance(value, bool):
@@ -48,6 +52,8 @@ class Int8(Storage, name="int8"):
     rounding: str = static(ROUNDINGS, default="stochastic")
     values: str = static(VALUES, default="auto")
     power: int | None = static(power, default=None)
+
+    coarse = True
 
     def suited(self, nonnegative):
         if self.values != "auto":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -25,6 +25,8 @@ class Storage(Record):
       Array([ 1.  , -0.25,  0.  ,  0.5 ], dtype=float32)
     """
 
+    coarse: ClassVar[bool] = False  # too much so for parameters, and averages of them
+
     def suited(self, nonnegative: bool) -> Storage:
         """The storage for arrays known to have no negative entry, or known to have both signs."""
         del nonnegative
@@ -38,7 +40,8 @@ class Storage(Record):
           noise: for stochastic rounding; None rounds to nearest.
 
         Returns:
-          A NamedTuple of arrays, the first of which has the value's shape; or the value itself.
+          A NamedTuple of arrays with a property `kept_shape`, the value's shape; or the value
+          itself.
         """
         raise NotImplementedError(f"{type(self).__name__} must define encode")
 

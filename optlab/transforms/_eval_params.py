@@ -14,6 +14,8 @@ import optax
 import optax.contrib
 
 from optlab.core import checks, numerics, trees
+from optlab.storage import Rounded
+from optlab.transforms._state_fields import is_stored
 
 PyTree = Any
 _REQUIRED = object()
@@ -106,23 +108,19 @@ def _decoded(name: str, node: Any) -> Any:
     """The state with what `store` keeps in fewer bits as it was, but for the one inside."""
 
     def decode(leaf):
-        if not _is_stored(leaf):
+        if not is_stored(leaf):
             return leaf
-        if len(leaf) > 1:
+        if not isinstance(leaf, Rounded):
             raise ValueError(
-                f"eval_params: {name} is kept in codes of {type(leaf).__name__}, which only its "
-                "storage can read, and which are too coarse for parameters. Keep the average "
+                f"eval_params: {name} is kept as {type(leaf).__name__}, which only its storage can "
+                "read, and which is too coarse for parameters. Keep the average "
                 "exactly: average_params(store(tx, ...)) instead of store(average_params(tx), ...)."
             )
         return leaf.codes.astype(numerics.compute_dtype(leaf.codes.dtype))
 
     if hasattr(node, "inner"):
         node = node._replace(inner=None)
-    return jax.tree.map(decode, node, is_leaf=_is_stored)
-
-
-def _is_stored(node: Any) -> bool:
-    return isinstance(node, tuple) and getattr(node, "_fields", ())[:1] == ("codes",)
+    return jax.tree.map(decode, node, is_leaf=is_stored)
 
 
 def _kind(node: Any) -> str:

@@ -13,24 +13,15 @@ import jax
 import jax.numpy as jnp
 
 from optlab.core import numerics
+from optlab.storage import Factors
 
 
-class Factored(NamedTuple):
-    """A matrix statistic as its row and column means; the matrix is their outer product.
+class Factored(Factors):
+    """A matrix statistic as its row and column means, which are all that is ever gathered of it."""
 
-    Attributes:
-      rows: the mean over the last axis, shape (..., n).
-      columns: the mean over the axis before it, shape (..., m).
-    """
+    __slots__ = ()
 
-    rows: jax.Array
-    columns: jax.Array
-
-    def parameter_axes(self, ndim: int) -> Factored:
-        """The axes of the parameter that rows and columns run along."""
-        leading = tuple(range(ndim - 2))
-        rows, columns = (*leading, ndim - 2), (*leading, ndim - 1)
-        return Factored(rows=rows, columns=columns)  # type: ignore[arg-type]
+    kept_shape = None  # a state of its own, not what a storage keeps of one
 
 
 class Rule(NamedTuple):
@@ -75,11 +66,8 @@ def _factored(v, g, first, decay, offset):  # rows and columns of `_square`
         return _square(v, g, first, decay, offset)
     d, rest = decay
     s = numerics.squared_magnitude(g) + offset
-    return Factored(d * v.rows + rest * _mean(s, axis=-1), d * v.columns + rest * _mean(s, axis=-2))
-
-
-def _mean(x, axis):  # divided before it is summed: sums of many squares would overflow
-    return jnp.sum(x / max(x.shape[axis], 1), axis=axis)
+    latest = Factored.of(s)
+    return Factored(d * v.rows + rest * latest.rows, d * v.columns + rest * latest.columns)
 
 
 RULES = {
@@ -109,11 +97,8 @@ def is_factored(shape: tuple[int, ...], min_size: int) -> bool:
 
 
 def dense(v: Any) -> jax.Array:
-    """The statistic in the parameter's shape: rows · columns / mean(rows) where factored."""
-    if not isinstance(v, Factored):
-        return v
-    rows = numerics.safe_divide(v.rows, _mean(v.rows, axis=-1)[..., None])
-    return rows[..., :, None] * v.columns[..., None, :]
+    """The statistic in the parameter's shape."""
+    return v.dense() if isinstance(v, Factored) else v
 
 
 def is_factored_node(node: Any) -> bool:

@@ -55,12 +55,12 @@ class Fields(NamedTuple):
 
 
 def is_stored(node: Any) -> bool:
-    """Whether a node stands for one array: a NamedTuple whose first field is called codes."""
-    return isinstance(node, tuple) and getattr(node, "_fields", ())[:1] == ("codes",)
+    """Whether a node is what a storage keeps of one array."""
+    return isinstance(node, tuple) and getattr(node, "kept_shape", None) is not None
 
 
 def shape_of(leaf: Any) -> tuple[int, ...]:
-    return tuple((leaf.codes if is_stored(leaf) else leaf).shape)
+    return leaf.kept_shape if is_stored(leaf) else tuple(leaf.shape)
 
 
 def find(params: PyTree, state: PyTree) -> Fields:

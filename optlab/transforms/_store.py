@@ -25,7 +25,7 @@ from optlab.core import (
     static,
 )
 from optlab.selectors import Selector, as_selector, embeddings
-from optlab.storage import Coded, Exact, Storage, noise_of, salt
+from optlab.storage import Exact, Storage, noise_of, salt
 from optlab.transforms import _state_fields as fields
 from optlab.transforms._averaging import Averaging
 
@@ -72,7 +72,7 @@ class Store(Wrapper):
                     f"store: storages must be Storages such as storage.int8(), got {storage!r} of "
                     f"type {type(storage).__name__}.{hint}"
                 )
-            if not isinstance(key, str) and _is_coarse(storage):
+            if not isinstance(key, str) and storage.coarse:
                 self.refuse(
                     Averaging,
                     f"{key!r} means averages of the parameters too, which {storage!r} is too "
@@ -128,7 +128,7 @@ class Store(Wrapper):
         for place, storage in self._storages(params, found):
             stored, dtype = leaves[place.index], numerics.real_dtype(dtypes[place.parameter])
             expected = _kept_as(storage, fields.shape_of(stored), dtype)
-            if expected != jax.tree.map(_signature, stored):
+            if _signature(expected) != _signature(stored):
                 raise ValueError(
                     f"store: the state has {_shown(stored)} at {place.leaf_path!r}, but "
                     f"{storage!r} keeps {_shown(expected)} there. Make a new state with init, or "
@@ -217,32 +217,24 @@ def _decode(storage: Storage, stored: Any, dtype: Any) -> jax.Array:
 
 @lru_cache(maxsize=4096)
 def _kept_as(storage: Storage, shape: tuple[int, ...], dtype: Any) -> Any:
-    stored = jax.eval_shape(storage.encode, jax.ShapeDtypeStruct(shape, dtype))
-    return jax.tree.map(_signature, stored)
+    return jax.eval_shape(storage.encode, jax.ShapeDtypeStruct(shape, dtype))
 
 
-def _signature(array: Any) -> tuple[tuple[int, ...], str]:
-    return tuple(array.shape), array.dtype.name
+def _signature(stored: Any) -> list[tuple[str, tuple[int, ...], str]]:
+    """Name, shape and dtype of each array."""
+    names = stored._fields if fields.is_stored(stored) else ("",)
+    arrays = zip(names, jax.tree.leaves(stored), strict=True)
+    return [(name, tuple(array.shape), array.dtype.name) for name, array in arrays]
 
 
 def _shown(stored: Any) -> str:
     if not fields.is_stored(stored):
         return f"an array of {stored.dtype.name}"
-    parts = [
-        s if isinstance(s, tuple) and len(s) == 2 and isinstance(s[1], str) else _signature(s)
-        for s in stored
-    ]
-    named = zip(stored._fields, parts, strict=True)
-    return ", ".join(f"{name} of {dtype}{list(shape)}" for name, (shape, dtype) in named)
+    return ", ".join(f"{name} of {dtype}{list(s)}" for name, s, dtype in _signature(stored))
 
 
 def _names(key: Any, place: fields.Place) -> bool:
     return not isinstance(key, str) or key in (place.field, place.path)
-
-
-def _is_coarse(storage: Storage) -> bool:
-    kept = jax.eval_shape(storage.encode, jax.ShapeDtypeStruct((1,), jnp.float32))
-    return isinstance(kept, Coded)
 
 
 def _is_real(leaf: Any) -> bool:

@@ -253,3 +253,26 @@ def test_mistakes_are_refused_by_name(make, message):
 def test_stochastic_round_refuses_other_dtypes():
     with pytest.raises(TypeError, match="bfloat16 or float16, got int8"):
         storage.stochastic_round(jnp.ones(2), jnp.int8, storage.noise())
+
+
+def test_a_matrix_of_rank_one_is_its_row_and_column_means():
+    rows, columns = np.array([1.0, 2.0, 0.0], np.float32), np.array([3.0, 1e-20], np.float32)
+    kept = storage.factored(values="nonnegative")
+    stack = jnp.asarray(np.stack([rows[:, None] * columns, np.zeros((3, 2), np.float32)]))
+    stored = kept.encode(stack)
+    assert [x.shape for x in stored] == [(2, 3), (2, 2)]
+    np.testing.assert_allclose(kept.decode(stored), stack, rtol=1e-6)
+    np.testing.assert_array_equal(kept.decode(kept.encode(stack[0, 0])), stack[0, 0])
+
+
+def test_factors_of_huge_squares_do_not_overflow():
+    kept = storage.factored(values="nonnegative")
+    value = jnp.full((4096, 64), 5e37)
+    np.testing.assert_allclose(kept.decode(kept.encode(value)), value, rtol=1e-5)
+
+
+def test_signs_are_not_factored_away():
+    with pytest.raises(ValueError, match=r"second moments only.*'second': factored"):
+        storage.factored().suited(nonnegative=False)
+    with pytest.raises(ValueError, match=r"say so: factored\(values='nonnegative'\)"):
+        storage.factored().encode(jnp.ones((2, 2)))

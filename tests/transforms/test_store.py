@@ -17,6 +17,7 @@ from optlab import storage
 INT8 = {"first": storage.int8(), "second": storage.int8()}
 FP8 = {"first": storage.fp8(), "second": storage.fp8()}
 BF16 = {"first": storage.bf16(), "second": storage.bf16()}
+FACTORED = {"first": storage.bf16(), "second": storage.factored()}
 PARAMS = {
     "Dense_0": {"kernel": jnp.ones((16, 512)), "bias": jnp.ones(8192)},
     "Embed_0": {"embedding": jnp.ones((32, 256))},
@@ -151,8 +152,8 @@ def test_complex_arrays_stay_exact():
 
 @pytest.mark.parametrize(
     ("storages", "where", "most"),
-    [(INT8, None, 2.1), (BF16, None, 4.02), (BF16, ol.everything, 4.001)],
-    ids=["int8", "bf16", "bf16 everywhere"],
+    [(INT8, None, 2.1), (BF16, None, 4.02), (BF16, ol.everything, 4.001), (FACTORED, None, 2.1)],
+    ids=["int8", "bf16", "bf16 everywhere", "bf16 and factored"],
 )
 def test_bytes_of_a_parameter_in_live_arrays(storages, where, most):
     params = {f"Dense_{i}": {"kernel": jnp.ones((256, 512)), "bias": jnp.ones(512)} for i in "01"}
@@ -200,7 +201,9 @@ DROPS = {
 }
 
 
-@pytest.mark.parametrize("storages", [INT8, FP8, BF16], ids=["int8", "fp8", "bf16"])
+@pytest.mark.parametrize(
+    "storages", [INT8, FP8, BF16, FACTORED], ids=["int8", "fp8", "bf16", "factored"]
+)
 @pytest.mark.parametrize("drop", DROPS)
 def test_second_moment_follows_a_drop_of_the_gradient(storages, drop):
     assert abs(moments_after(storages, DROPS[drop], 0.9, 0.999)["second"]) < 0.05
@@ -369,7 +372,7 @@ ALLOWED = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("storages", [INT8, BF16], ids=["int8", "bf16"])
+@pytest.mark.parametrize("storages", [INT8, BF16, FACTORED], ids=["int8", "bf16", "factored"])
 def test_it_keeps_the_contract_with_stored_arrays(storages):
     report = ol.testing.check_transformation(
         lambda: ol.store(ol.adam(1e-2), storages, min_size=1000),
