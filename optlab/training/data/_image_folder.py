@@ -84,7 +84,7 @@ def image_folder(
 
     The layout is `root/class/image.png`, or `root/part/class/image.png` where part is train
     (training), validation (valid, val) or test. PNG, JPEG, WebP, BMP, GIF, TIFF and PPM are read;
-    other files are counted and left alone.
+    other files are counted and left alone, and so are folders that begin with `.` or `__`.
 
     An image is turned upright by its EXIF orientation and freed from its transparency; 16 bits
     become 8, CMYK becomes RGB by Pillow's formula, without a colour profile. The largest rectangle

@@ -19,12 +19,12 @@ def read(
     prefetch: int,
     threads: int,
 ) -> Iterator[Batch]:
-    """`batch(start)`, `batch(start + 1)` ...; a plain loop over a source in memory."""
+    """A generator of `batch(start)`, `batch(start + 1)` ...; of a source in memory a plain loop."""
     checks.count("iterate", "prefetch", prefetch)
     checks.positive_count("iterate", "threads", threads)
     steps = range(start, _WITHOUT_END if stop is None else stop)
     if source.in_memory or prefetch == 0:
-        return map(batch, steps)
+        return (batch(step) for step in steps)
     grain = extra("grain", "reading ahead (or choose prefetch=0)")
     return _ahead(grain, batch, steps, max(prefetch, threads), threads)
 

@@ -88,6 +88,8 @@ def table(
     groups = [name for name in columns if name in categorical]
     if not columns:
         raise DataError(f"{file}: has no column beside the target {target!r}")
+    if like is not None:
+        numeric, groups = _as_in(file, like, numeric, groups)
     body, dropped = _without_missing(
         file, body, header, [*columns, target], target, missing, set(missing_values)
     )
@@ -96,7 +98,7 @@ def table(
         header,
         body,
         set(missing_values),
-        _vocabularies(file, like, groups, target, categorical),
+        _vocabularies(file, like, target in categorical, target),
     )
     fields: dict[str, np.ndarray] = {}
     if numeric:
@@ -111,11 +113,6 @@ def table(
     info: dict[str, Any] = {"columns": tuple(numeric), "categories": names, "dropped": dropped}
     if target in categorical:
         info["classes"] = reader.vocabularies[target]
-    if like is not None and like.info["columns"] != info["columns"]:
-        raise DataError(
-            f"{file}: has the numeric columns {info['columns']}, {like.name} has "
-            f"{like.info['columns']}"
-        )
     return Arrays(fields, name=str(file), info=info)
 
 
@@ -165,18 +162,25 @@ def _without_missing(
     return body, 0
 
 
+def _as_in(
+    file: Path, like: Source, numeric: list[str], groups: list[str]
+) -> tuple[list[str], list[str]]:
+    """The columns in the order of the other table, which must be the same."""
+    order = list(like.info["columns"]), list(like.info["categories"])
+    for kind, here, there in zip(("numeric", "categorical"), (numeric, groups), order, strict=True):
+        if set(here) != set(there):
+            raise DataError(f"{file}: has the {kind} columns {here}, {like.name} has {there}")
+    return order
+
+
 def _vocabularies(
-    file: Path, like: Source | None, groups: list[str], target: str, categorical: Sequence[str]
+    file: Path, like: Source | None, has_label: bool, target: str
 ) -> dict[str, tuple[str | None, ...]]:
     """The categories of the other table; those of its label are its classes."""
     if like is None:
         return {}
-    known = dict(like.info.get("categories", {}))
-    if set(known) != set(groups):
-        raise DataError(
-            f"{file}: has the categorical columns {groups}, {like.name} has {list(known)}"
-        )
-    if target in categorical:
+    known = dict(like.info["categories"])
+    if has_label:
         if "classes" not in like.info:
             raise DataError(f"{file}: has a categorical target, {like.name} has none")
         known[target] = like.info["classes"]

@@ -136,6 +136,8 @@ def files_of(paths: Paths, suffixes: Sequence[str]) -> list[tuple[str, Path]]:
         if not files:
             raise DataError("text_bytes: no files are given")
         return [(str(file), file) for file in files]
+    if not Path(paths).exists():
+        raise DataError(f"{paths}: no such file or folder")
     if Path(paths).is_file():
         return [(str(paths), Path(paths))]
     root, endings = folder_at(paths), _endings(suffixes)
