@@ -8,13 +8,14 @@ _in_order       all examples once
 _processes      which part of a batch a process reads
 _read_ahead     reading ahead in threads, by grain
 _standardizer   mean 0 and deviation 1, by the training part
-
 _scikit_learn   digits, breast_cancer, diabetes, wine, iris, photograph_patches
 _idx            MNIST and its relatives
 _cifar10        CIFAR-10; _pickled reads its pickles without unpickling
 _image_folder   folders of images, decoded by _decode
-_text           files and the standard library as bytes; _labelled_text: snippets with classes
-_table          CSV tables; _delimited: rows with line numbers
+_text           files and the standard library as bytes
+_labelled_text  snippets with classes
+_table          CSV tables
+_delimited      rows with line numbers
 _ratings        logs of ratings, and what to hold out
 _hugging_face   data sets that `datasets` saved
 _files, _errors files with bounds; errors that name them
