@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, PartitionSpec
 
 from optlab.core import Record, numerics
 
@@ -126,4 +127,13 @@ def example_keys(key: Any, count: int) -> Any:
 def _compiled(augmentation: Augmentation, key: Any, batch: Batch) -> Batch:
     # Numbers known to an outer jit would be folded into the program and round otherwise than those
     # passed in; behind a barrier they are only numbers.
-    return jax.lax.optimization_barrier(augmentation).run(key, batch)
+    augmentation = jax.lax.optimization_barrier(augmentation)
+    sharding = jax.typeof(batch["image"]).sharding
+    if AxisType.Explicit not in sharding.mesh.axis_types:
+        return augmentation.run(key, batch)
+    # On an Explicit mesh, where shardings are types, the axes are Auto inside. The examples of a
+    # result lie where the images lay.
+    lying = {name: PartitionSpec(*sharding.spec[:1]) for name in batch}
+    lying["image"] = sharding.spec
+    run: Any = jax.sharding.auto_axes(Augmentation.run, out_sharding=lying)
+    return run(augmentation, key, batch)

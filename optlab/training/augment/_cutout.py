@@ -54,19 +54,20 @@ class cutout(ImageAugmentation):
 
     def transform(self, key: Any, image: jax.Array) -> jax.Array:
         rows, columns = jax.random.split(key)
-        size = jnp.asarray(self.size, jnp.int32)
-        inside = box(rows, columns, (size, size), image.shape[:2])
+        height, width, _ = image.shape
+        inside = box(rows, columns, (self.size, self.size), (height, width))
         fill = jnp.broadcast_to(jnp.asarray(self.fill, image.dtype), image.shape)
         return jnp.where(inside[..., None], fill, image)
 
 
-def box(rows: Any, columns: Any, sides: tuple[Any, Any], shape: tuple[int, ...]) -> jax.Array:
+def box(rows: Any, columns: Any, sides: tuple[Any, Any], shape: tuple[int, int]) -> jax.Array:
     """Which pixels are in a box whose middle is any pixel; the rest of it is outside the image."""
     down = _interval(rows, sides[0], shape[0])[:, None]
     return down & _interval(columns, sides[1], shape[1])[None, :]
 
 
-def _interval(key: Any, length: jax.Array, size: int) -> jax.Array:
+def _interval(key: Any, length: Any, size: int) -> jax.Array:
+    length = jnp.asarray(length).astype(jnp.int32)
     start = jax.random.randint(key, (), 0, size, jnp.int32) - length // 2
     position = jnp.arange(size, dtype=jnp.int32)
     return (position >= start) & (position < start + length)

@@ -38,7 +38,7 @@ def check_labels(owner: str, batch: Batch, classes: int | None) -> None:
         )
 
 
-def distributions(label: jax.Array, classes: int | None) -> jax.Array:
+def distributions(label: jax.Array, classes: Any) -> jax.Array:
     """(N, classes); integers outside [0, classes) become NaN, which the loss will show."""
     if jnp.issubdtype(label.dtype, jnp.floating):
         return label.astype(numerics.compute_dtype(label.dtype))

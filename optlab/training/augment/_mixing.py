@@ -19,6 +19,9 @@ from optlab.training.augment._labels import (
 
 
 class _Mixing(Augmentation):
+    alpha: Any = data(checks.positive)
+    classes: int | None = static(classes_check, default=None)
+
     def check_batch(self, batch: Batch) -> None:
         super().check_batch(batch)
         check_labels(self.record_name, batch, self.classes)
@@ -52,14 +55,20 @@ def _partner(key: Any, position: jax.Array, count: int) -> jax.Array:
     return (position + jax.random.randint(key, (), 1, count, jnp.int32)) % count
 
 
-def _weight(key: Any, alpha: Any) -> jax.Array:
-    """Beta(alpha, alpha), to the same bits whether alpha is known when compiling or passed in."""
-    drawing, hiding = jax.random.split(key)
-    # Always alpha; but the compiler cannot know, and so cannot fold it into the sampler's divisions
-    # (which moves the last bit; an optimization barrier is gone by the time that happens on CPUs).
-    known = jax.random.uniform(hiding, (), jnp.float32) < 2
-    alpha = jnp.where(known, jnp.asarray(alpha, jnp.float32), 1)
-    return jax.random.beta(drawing, alpha, alpha, dtype=jnp.float32)
+def beta(key: Any, alpha: Any) -> jax.Array:
+    """Beta(alpha, alpha) in closed form; `jax.random.beta` takes 30 times longer to compile.
+
+    Bailey, "Polar generation of random variates with the t-distribution", 1994: t = cos(2πV) ·
+    sqrt(n (U^(-2/n) - 1)) has Student's distribution with n degrees of freedom, and then
+    (1 + t / sqrt(n + t²)) / 2 is Beta(n/2, n/2).
+    """
+    radius, angle = jax.random.uniform(key, (2,), jnp.float32)
+    inverse = 1 / jnp.asarray(alpha, jnp.float32)
+    log = jnp.log(radius) * inverse
+    power, rest = jnp.exp(log), -jnp.expm1(log)  # q = U^(1/alpha) and 1 - q
+    cos = jnp.cos(2 * jnp.pi * angle)
+    ratio = cos * jnp.sqrt(rest / (power + rest * cos * cos))  # t / sqrt(n + t²)
+    return jnp.clip((1 + ratio) / 2, 0, 1)
 
 
 class mixup(_Mixing):
@@ -94,11 +103,8 @@ class mixup(_Mixing):
       arXiv:1710.09412.
     """
 
-    alpha: Any = data(checks.positive)
-    classes: int | None = static(classes_check, default=None)
-
     def pair(self, key: Any, image: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
-        weight = _weight(key, self.alpha)
+        weight = beta(key, self.alpha)
         own = weight.astype(image.dtype)
         return own * image + (1 - own) * other, weight
 
@@ -134,14 +140,11 @@ class cutmix(_Mixing):
       with Localizable Features", 2019, arXiv:1905.04899.
     """
 
-    alpha: Any = data(checks.positive)
-    classes: int | None = static(classes_check, default=None)
-
     def pair(self, key: Any, image: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
         for_weight, for_rows, for_columns = jax.random.split(key, 3)
-        side = jnp.sqrt(1 - _weight(for_weight, self.alpha))
+        side = jnp.sqrt(1 - beta(for_weight, self.alpha))
         height, width = image.shape[:2]
-        sides = tuple(jnp.round(size * side).astype(jnp.int32) for size in (height, width))
+        sides = (jnp.round(height * side), jnp.round(width * side))
         pasted = box(for_rows, for_columns, sides, (height, width))
         part = jnp.sum(pasted, dtype=jnp.int32).astype(jnp.float32) / (height * width)
         return jnp.where(pasted[..., None], other, image), 1 - part

@@ -10,7 +10,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from optlab.core import checks, data, static
 from optlab.training.augment._base import Batch, ImageAugmentation
-from optlab.training.augment._spans import check_order, draw, span
+from optlab.training.augment._spans import check_order, draw, ends, span
 
 mode_check = checks.one_of("zeros", "reflect")
 
@@ -23,12 +23,10 @@ def affine(image: jax.Array, degrees: Any, scale: Any, shift: Any, mode: str) ->
     """
     height, width, _ = image.shape
     dtype = image.dtype
-    cos, sin = (part.astype(dtype) for part in cos_sin(degrees))
-    scale = jnp.asarray(scale, dtype)
+    cos, sin = (part.astype(dtype) / jnp.asarray(scale, dtype) for part in cos_sin(degrees))
     middle = jnp.asarray((height - 1) / 2, dtype), jnp.asarray((width - 1) / 2, dtype)
-    down = (jnp.arange(height, dtype=dtype) - middle[0] - jnp.asarray(shift[0], dtype)) / scale
-    right = (jnp.arange(width, dtype=dtype) - middle[1] - jnp.asarray(shift[1], dtype)) / scale
-    down, right = down[:, None], right[None, :]
+    down = (jnp.arange(height, dtype=dtype) - middle[0] - jnp.asarray(shift[0], dtype))[:, None]
+    right = (jnp.arange(width, dtype=dtype) - middle[1] - jnp.asarray(shift[1], dtype))[None, :]
     rows = right * sin + down * cos + middle[0]  # where each pixel comes from
     columns = right * cos - down * sin + middle[1]
     outside = {"zeros": "constant", "reflect": "mirror"}[mode]
@@ -49,18 +47,16 @@ def cos_sin(degrees: Any) -> tuple[jax.Array, jax.Array]:
     return jnp.stack([cos, -sin, -cos, sin])[turn], jnp.stack([sin, cos, -sin, -cos])[turn]
 
 
-class _Resampling(ImageAugmentation):
-    def check_batch(self, batch: Batch) -> None:
-        super().check_batch(batch)
-        shape = batch["image"].shape[1:3]
-        if self.mode == "reflect" and min(shape) < 2:
-            raise ValueError(
-                f"{self.record_name}: images must have at least 2 rows and columns to be mirrored, "
-                f'got {shape}. Use mode="zeros".'
-            )
+def check_mirror(owner: str, mode: str, batch: Batch) -> None:
+    shape = batch["image"].shape[1:3]
+    if mode == "reflect" and min(shape) < 2:
+        raise ValueError(
+            f"{owner}: images must have at least 2 rows and columns to be mirrored, got {shape}. "
+            'Use mode="zeros".'
+        )
 
 
-class random_affine(_Resampling):
+class random_affine(ImageAugmentation):
     """Rotates, scales and shifts each image, with one bilinear resampling for all three.
 
     Args:
@@ -92,15 +88,20 @@ class random_affine(_Resampling):
     shift: Any = data(checks.probability, default=0.0)
     mode: str = static(mode_check, default="zeros")
 
+    def check_batch(self, batch: Batch) -> None:
+        super().check_batch(batch)
+        check_mirror(self.record_name, self.mode, batch)
+
     def transform(self, key: Any, image: jax.Array) -> jax.Array:
         turning, scaling, shifting = jax.random.split(key, 3)
-        size = jnp.array(image.shape[:2], jnp.float32)
-        shift = draw(shifting, self.shift, (2,)) * size
-        degrees, scale = draw(turning, self.degrees), draw(scaling, self.scale)
+        degrees = draw(turning, *ends(self.degrees))
+        scale = draw(scaling, *self.scale)
+        pixels = jnp.asarray(self.shift, jnp.float32) * jnp.array(image.shape[:2], jnp.float32)
+        shift = draw(shifting, -pixels, pixels, (2,))
         return affine(image, degrees, scale, shift, self.mode)
 
 
-class random_rotation(_Resampling):
+class random_rotation(ImageAugmentation):
     """Rotates each image about its middle, by bilinear resampling.
 
     Args:
@@ -126,11 +127,15 @@ class random_rotation(_Resampling):
     degrees: Any = data(span())
     mode: str = static(mode_check, default="zeros")
 
+    def check_batch(self, batch: Batch) -> None:
+        super().check_batch(batch)
+        check_mirror(self.record_name, self.mode, batch)
+
     def transform(self, key: Any, image: jax.Array) -> jax.Array:
-        return affine(image, draw(key, self.degrees), 1.0, (0.0, 0.0), self.mode)
+        return affine(image, draw(key, *ends(self.degrees)), 1.0, (0.0, 0.0), self.mode)
 
 
-class random_scale(_Resampling):
+class random_scale(ImageAugmentation):
     """Enlarges or shrinks each image about its middle, by bilinear resampling; its size stays.
 
     Args:
@@ -157,5 +162,9 @@ class random_scale(_Resampling):
     def check(self) -> None:
         check_order("random_scale", "scale", self.low, self.high)
 
+    def check_batch(self, batch: Batch) -> None:
+        super().check_batch(batch)
+        check_mirror(self.record_name, self.mode, batch)
+
     def transform(self, key: Any, image: jax.Array) -> jax.Array:
-        return affine(image, 0.0, draw(key, (self.low, self.high)), (0.0, 0.0), self.mode)
+        return affine(image, 0.0, draw(key, self.low, self.high), (0.0, 0.0), self.mode)

@@ -39,8 +39,14 @@ def check_order(owner: str, name: str, low: Any, high: Any) -> None:
         raise ValueError(f"{owner}: {name} must have low <= high, got ({low!r}, {high!r}).")
 
 
-def draw(key: Any, value: Any, shape: tuple[int, ...] = ()) -> jax.Array:
-    """Uniform in a span; always in float32, so that the choice does not depend on the images."""
-    low, high = value if isinstance(value, tuple) else (-value, value)
-    low, high = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
-    return low + (high - low) * jax.random.uniform(key, shape, jnp.float32)
+def ends(value: Any) -> tuple[Any, Any]:
+    return value if isinstance(value, tuple) else (-value, value)
+
+
+def draw(key: Any, low: Any, high: Any, shape: tuple[int, ...] = ()) -> jax.Array:
+    """Uniform in [low, high]; always in float32, so that it does not depend on the images' dtype."""
+    low, high = (jnp.broadcast_to(jnp.asarray(end, jnp.float32), shape) for end in (low, high))
+    # The bounds hold anyway, rounding aside; they also keep compilers from merging a product and a
+    # sum into one operation here and not there, which moves a last bit.
+    part = jnp.minimum((high - low) * jax.random.uniform(key, shape, jnp.float32), high - low)
+    return jnp.minimum(low + part, high)
