@@ -256,6 +256,10 @@ EVIL = {
     "too few labels": (pickled(0, labels=[1]), "has 4 images but 1 labels"),
     "label 10": (pickled(0, labels=[1, 2, 10, 3]), "label 10 of image 2; 0 to 9 exist"),
     "label -1": (pickled(0, labels=[-1, 2, 1, 3]), "label -1 of image 0"),
+    "other shape": (
+        python_2(0).replace(b"K\x04M\x00\x0c\x86", b"K\x05M\x00\x0c\x86"),
+        "does not fit",
+    ),
     "cut": (pickled(0)[:-100], "damaged"),
     "huge memo": (b"\x80\x02}r\xff\xff\xff\xff.", "has no 'data'"),
     "huge string": (b"\x80\x02T\xff\xff\xff\x7fabc.", "damaged"),

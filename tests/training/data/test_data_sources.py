@@ -86,7 +86,7 @@ def test_the_digest_is_the_sha_256_of_names_types_shapes_and_content():
 def test_the_digest_does_not_depend_on_byte_order_layout_or_order_of_the_fields():
     values = np.arange(6, dtype=np.int32).reshape(2, 3)
     plain = data.Arrays({"x": values, "y": np.ones(2)})
-    other = data.Arrays({"y": np.ones(2), "x": np.asfortranarray(values.astype(">i4"))})
+    other = data.Arrays({"y": np.ones(4)[::2], "x": np.asfortranarray(values.astype(">i4"))})
     assert plain.digest() == other.digest()
 
 
