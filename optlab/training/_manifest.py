@@ -1,0 +1,204 @@
+"""What a checkpoint says about itself: its leaves and their checksums, the run, the versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import hashlib
+import importlib.metadata
+import json
+import math
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from optlab.core import trees
+from optlab.training._checksums import checksums, hex_text
+
+PyTree = Any
+_PACKAGES = ("optlab", "jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "numpy")
+_SHOWN = 5
+
+
+class MismatchError(ValueError):
+    """A checkpoint holds other arrays than those asked for: another width, another optimizer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """One array of a checkpoint: shape, dtype as text, checksum as 16 hexadecimal digits."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    checksum: str = ""
+
+    @property
+    def kind(self) -> str:
+        """`"float32[3, 4]"`."""
+        return f"{self.dtype}{list(self.shape)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What stands beside the arrays of a checkpoint.
+
+    Attributes:
+      step: number of the step.
+      metric: given when it was saved, higher is better; None if none was given.
+      time: UTC, ISO 8601.
+      versions: of optlab, jax, jaxlib, optax, flax, orbax-checkpoint, numpy and python.
+      config: what the run said about itself.
+      leaves: shape, dtype and checksum by path.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from optlab.training._manifest import Manifest
+      >>> manifest = Manifest.of({"w": jnp.ones(3)}, step=7, config={"seed": 0})
+      >>> manifest.leaves["w"].kind, Manifest.parse(manifest.to_json()) == manifest
+      ('float32[3]', True)
+    """
+
+    step: int
+    metric: float | None
+    time: str
+    versions: dict[str, str]
+    config: dict[str, Any]
+    leaves: dict[str, Leaf]
+
+    @classmethod
+    def of(
+        cls,
+        state: PyTree,
+        step: int,
+        metric: float | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """The manifest of a state; waits until its arrays are computed."""
+        sums = jax.tree.leaves(jax.device_get(checksums(state)))
+        leaves = {
+            path: dataclasses.replace(leaf, checksum=hex_text(pair))
+            for (path, leaf), pair in zip(table(state).items(), sums, strict=True)
+        }
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        return cls(step, metric, now, versions(), dict(config or {}), leaves)
+
+    def to_json(self) -> dict[str, Any]:
+        """For `json.dumps`; with a digest, so that damage to the manifest itself is seen."""
+        content = dataclasses.asdict(self)
+        if self.metric is not None and not math.isfinite(self.metric):
+            content["metric"] = str(self.metric)  # JSON has no NaN
+        content = json.loads(json.dumps(content, allow_nan=False))
+        return {"digest": _digest(content), **content}
+
+    @classmethod
+    def parse(cls, content: Any) -> Manifest:
+        """The inverse of `to_json`.
+
+        Raises:
+          ValueError: if a byte of it is another.
+        """
+        if not isinstance(content, dict) or content.pop("digest", None) != _digest(content):
+            raise ValueError("its digest does not match what it says")
+        metric = content["metric"]
+        leaves = {
+            path: Leaf(tuple(leaf["shape"]), leaf["dtype"], leaf["checksum"])
+            for path, leaf in content["leaves"].items()
+        }
+        metric = None if metric is None else float(metric)
+        return cls(**{**content, "metric": metric, "leaves": leaves})
+
+    def require(self, like: PyTree, config: Mapping[str, Any], where: str) -> None:
+        """Raises `MismatchError` unless the leaves are those of `like`, in path, shape, dtype."""
+        wanted = table(like)
+        lines = []
+        for path in sorted({*self.leaves, *wanted}):
+            there, here = self.leaves.get(path), wanted.get(path)
+            kinds = [leaf.kind if leaf else "missing" for leaf in (there, here)]
+            if kinds[0] != kinds[1]:
+                lines.append(f"  {path}: {kinds[0]} in the checkpoint, {kinds[1]} here")
+        if not lines:
+            return
+        total = len({*self.leaves, *wanted})
+        more = [f"  and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+        runs = [
+            f"  {name}: {self.config.get(name)} in the checkpoint, {config.get(name)} here"
+            for name in ("optimizer", "model")
+            if name in self.config or name in config
+        ]
+        raise MismatchError(
+            "\n".join(
+                [
+                    f"{where} holds another state: {len(lines)} of {total} leaves differ.",
+                    *lines[:_SHOWN],
+                    *more,
+                    *runs,
+                    "Make the model and the optimizer it was saved with, or use another folder.",
+                ]
+            )
+        )
+
+    def require_sums(self, state: PyTree) -> None:
+        """Raises `ValueError` naming the first leaf whose bits are not those that were saved."""
+        pairs = jax.tree.leaves(jax.device_get(checksums(state)))
+        damaged = [
+            path
+            for path, pair in zip(table(state), pairs, strict=True)
+            if hex_text(pair) != self.leaves[path].checksum
+        ]
+        if damaged:
+            more = f" and {len(damaged) - 1} more leaves do" if damaged[1:] else " does"
+            raise ValueError(f"{damaged[0]}{more} not have the checksum of what was saved")
+
+
+def table(tree: PyTree) -> dict[str, Leaf]:
+    """Shape and dtype of each leaf by path, in the order of the leaves.
+
+    Raises:
+      TypeError: naming a leaf that is no array and no number.
+      ValueError: if two leaves have the same path as text.
+    """
+    found: dict[str, Leaf] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = trees.path_text(path) or "."
+        if isinstance(leaf, bool | int | float | complex):
+            leaf = np.asarray(leaf)
+        if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
+            raise TypeError(
+                f"{name!r} is {leaf!r} of type {type(leaf).__name__}; a checkpoint keeps arrays "
+                "and numbers. Leave it out of the state."
+            )
+        if name in found:
+            raise ValueError(f"two leaves have the path {name!r}; rename one of them")
+        found[name] = Leaf(tuple(leaf.shape), str(leaf.dtype))
+    return found
+
+
+@functools.cache
+def _installed() -> tuple[tuple[str, str], ...]:
+    found = []
+    for package in _PACKAGES:
+        try:
+            found.append((package, importlib.metadata.version(package)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return (*found, ("python", platform.python_version()))
+
+
+def versions() -> dict[str, str]:
+    """Of the packages a result may depend on, those that are installed, and of Python.
+
+    Example:
+      >>> from optlab.training._manifest import versions
+      >>> "jax" in versions() and "python" in versions()
+      True
+    """
+    return dict(_installed())
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
