@@ -39,6 +39,13 @@ def test_jpeg_keeps_its_colours_about(tmp_path):
     np.testing.assert_allclose(corners(result), CORNERS, atol=12)
 
 
+def test_a_large_jpeg_is_not_decoded_too_small(tmp_path):
+    stripes = np.kron(np.tile(np.uint8([[60, 180]]), (64, 32)), np.ones((8, 8), np.uint8))
+    options = {"quality": 95}
+    result = decoded(tmp_path, PIL.Image.fromarray(stripes), 64, "x.jpg", options)
+    np.testing.assert_allclose(result[..., 0], stripes[::8, ::8], atol=35)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["x.png", "x.tif", "x.jpg"])
 def test_an_image_is_turned_upright(tmp_path, orientation, name):
@@ -106,6 +113,13 @@ def test_cmyk_becomes_rgb(tmp_path, name):
     np.testing.assert_allclose(result[0, 0], [255, 0, 0], atol=3)
     grey = decoded(tmp_path, image, name=name, channels=1, save={"quality": 100})
     np.testing.assert_allclose(grey[0, 0], [76], atol=3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lab_becomes_rgb_and_grey(tmp_path, channels):
+    image = PIL.Image.new("LAB", (4, 4), (128, 128, 128))
+    result = decoded(tmp_path, image, name="x.tif", channels=channels)
+    np.testing.assert_allclose(result, np.full((4, 4, channels), 119), atol=3)
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tif"])

@@ -18,6 +18,9 @@ def test_images_are_sorted_by_class_and_path_and_labelled_by_class(tmp_path):
     assert batch["image"].dtype == np.uint8
     assert batch["image"][:, 0, 0, 0].tolist() == [10, 20, 10, 20]
     assert batch["label"].tolist() == [0, 0, 1, 1]
+    last = source.gather([3, 0])
+    assert last["image"][:, 0, 0, 0].tolist() == [20, 10]
+    assert last["label"].tolist() == [1, 0]
     assert batch["label"].dtype == np.int32
     assert source.info == {"classes": ("a", "b"), "bad": (), "ignored": 0}
 
@@ -77,7 +80,7 @@ def test_the_digest_follows_content_and_preprocessing_but_not_place_and_time(tmp
     first = digest(here)
     assert first == digest(there)
     others = [digest(here, size=8), digest(here, channels=1), digest(here, background="black")]
-    (there / "a" / "1.png").rename(there / "a" / "3.png")
+    (there / "a" / "2.png").rename(there / "a" / "3.png")
     others.append(digest(there))
     write(here / "a" / "1.png", PIL.Image.new("L", (8, 8), 11))
     others.append(digest(here))
@@ -178,7 +181,8 @@ def test_links_to_nothing_and_in_circles_are_bad_files(tmp_path):
 def test_the_root_may_be_a_link(tmp_path):
     two_classes(tmp_path / "real")
     (tmp_path / "root").symlink_to(tmp_path / "real")
-    assert len(data.image_folder(tmp_path / "root", 4)["train"]) == 4
+    (tmp_path / "root" / "a" / "3.png").symlink_to("1.png")
+    assert len(data.image_folder(tmp_path / "root", 4)["train"]) == 5
 
 
 def test_a_pipe_is_a_bad_file_and_does_not_block(tmp_path):
