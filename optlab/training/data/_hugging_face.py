@@ -13,6 +13,8 @@ from optlab.training.data._errors import DataError, extra
 from optlab.training.data._files import digest_file, folder_at, relative_name, walk
 from optlab.training.data._source import Batch, Source, digest_of
 
+_INT32 = np.iinfo(np.int32)
+
 
 class _Saved(Source):
     """A `datasets.Dataset`, whose rows are memory-mapped."""
@@ -37,7 +39,7 @@ class _Saved(Source):
 
     def digest(self) -> str:
         if self._digest is None:
-            files = [file for file in walk(self._root) if not file.name.startswith(".")]
+            files = [file for file in walk(self._root) if file.suffix == ".arrow"]
             parts = [part for f in files for part in (relative_name(f, self._root), digest_file(f))]
             self._digest = digest_of("datasets", " ".join(self._fields), *parts)
         return self._digest
@@ -53,7 +55,8 @@ def huggingface(
       fields: columns to read, of numbers, or of lists or images of one shape; by default all.
 
     Returns:
-      A source a split, by its name; a lone data set is `train`. `info["columns"]`: all there are.
+      A source a split, by its name; a lone data set is `train`. Real numbers come as float32, whole
+      ones as int32, bytes and images as uint8. `info["columns"]`: all there are.
 
     Raises:
       DataError: for a folder of something else, a column that is missing, of text, or of different
@@ -101,4 +104,10 @@ def _stacked(name: str, field: str, values: Any) -> np.ndarray:
             f"{name}: column {field!r} holds {array.dtype}, not numbers; encode it before saving, "
             "or choose other fields"
         )
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    if array.dtype.kind in "iu" and array.dtype.itemsize > 4:
+        if array.size and (array.min() < _INT32.min or array.max() > _INT32.max):
+            raise DataError(f"{name}: column {field!r} has whole numbers beyond 32 bits")
+        return array.astype(np.int32)
     return array

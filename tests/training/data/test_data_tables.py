@@ -328,6 +328,7 @@ def test_a_saved_data_set_is_a_source_a_split(load):
     batch = parts["train"].gather([2, 1])
     assert batch["image"].tolist() == [image, image]
     assert batch["label"].tolist() == [0, 1]
+    assert batch["label"].dtype == np.int32
     assert parts["train"].gather([])["image"].shape == (0, 2, 2)
     assert parts["train"].info["columns"] == ("image", "label")
 
@@ -335,13 +336,14 @@ def test_a_saved_data_set_is_a_source_a_split(load):
 def test_a_lone_data_set_is_train_and_other_fields_stay_out(load):
     parts = load(FakeDataset(text=["a", "b"], label=[0, 1]), fields=["label"])
     assert list(parts) == ["train"]
-    assert repr(parts["train"]).endswith("2 examples of label int64")
+    assert repr(parts["train"]).endswith("2 examples of label int32")
 
 
 @pytest.mark.parametrize(
     ("dataset", "arguments", "message"),
     [
         (FakeDataset(text=["a", "b"]), {}, "column 'text' holds <U1, not numbers; encode it"),
+        (FakeDataset(x=[2**31]), {}, "column 'x' has whole numbers beyond 32 bits"),
         (FakeDataset(x=[1]), {"fields": ["y"]}, "train has no column 'y'; it has x"),
         (FileNotFoundError("neither"), {}, "holds no saved data set: neither"),
     ],
@@ -349,6 +351,13 @@ def test_a_lone_data_set_is_train_and_other_fields_stay_out(load):
 def test_data_sets_of_something_else_are_refused(load, dataset, arguments, message):
     with pytest.raises(data.DataError, match=message):
         load(dataset, **arguments)
+
+
+def test_real_numbers_are_float32_and_images_stay_bytes(load):
+    source = load(FakeDataset(x=[0.5], image=[np.ones((2, 2), np.uint8)]))["train"]
+    batch = source.gather([0])
+    assert batch["x"].dtype == np.float32
+    assert batch["image"].dtype == np.uint8
 
 
 def test_rows_of_different_shapes_are_refused(load):
