@@ -114,30 +114,28 @@ def main(name: str, program: Callable[[], Any]) -> int:
     """
     try:
         program()
-    except (UserError, DataError) as error:
-        said, code = str(error), _USER
+    except UserError as error:
+        said, code = _line(error), _USER
+    except DataError as error:
+        said, code = str(error), _USER  # one line, or several files below it
     except Diverged as error:
-        said, code = str(error), _DIVERGED
+        said, code = _line(error), _DIVERGED
     except Terminated as error:
-        said, code = str(error), 128 + error.signal
-    except KeyboardInterrupt as error:
-        said, code = str(error) or "interrupted", _INTERRUPTED
+        said, code = _line(error), 128 + error.signal
+    except KeyboardInterrupt:
+        said, code = "interrupted", _INTERRUPTED
     except ImportError as error:
         if 'pip install "optlab[' not in str(error):  # not one of ours: a broken installation
             raise
-        said, code = str(error), _USER
+        said, code = _line(error), _USER
     else:
         return 0
-    print(f"{name}: {_lines(said)}", file=sys.stderr)
+    print(f"{name}: {said}", file=sys.stderr)
     return code
 
 
-def _lines(message: str) -> str:
-    """One line; a list of files that follows it keeps its lines, as it does in a `DataError`."""
-    head, *rest = message.strip().splitlines() or [""]
-    if rest and all(line.startswith("  ") for line in rest):
-        return "\n".join([head, *rest])
-    return " ".join(message.split())
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def require(*modules: str, name: str = "examples") -> None:

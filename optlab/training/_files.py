@@ -43,7 +43,7 @@ def write_all(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> Non
     """
     folder = Path(folder)
     for name in files:
-        if Path(name).name != name:
+        if name in ("", ".", "..") or Path(name).name != name:
             raise ValueError(f"write_all: {name!r} must be the name of a file, without folders.")
     beside = {name: folder / f".{name}.{os.getpid()}.part" for name in files}
     try:
@@ -77,6 +77,8 @@ def check_writable(folder: str | os.PathLike[str], name: str = "--output") -> No
       UserError: if not, saying why.
     """
     parent = folder = Path(folder)
+    if "\0" in str(folder):
+        raise UserError(f"{name}: a path expected, got {str(folder)!r}")
     try:
         while not parent.exists():
             if parent.is_symlink():
@@ -86,8 +88,6 @@ def check_writable(folder: str | os.PathLike[str], name: str = "--output") -> No
             pass
     except OSError as error:
         raise UserError(f"{name}: cannot write to {folder}: {error.strerror}") from None
-    except ValueError as error:  # a null byte
-        raise UserError(f"{name}: {str(folder)!r} is not a path: {error}") from None
 
 
 def as_json(value: Mapping[str, Any]) -> bytes:
@@ -163,7 +163,8 @@ def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     name = "the archive" if isinstance(source, bytes) else os.fspath(source)
     try:
-        opened = np.load(io.BytesIO(source) if isinstance(source, bytes) else source)
+        contents = source if isinstance(source, bytes) else Path(source).read_bytes()
+        opened = np.load(io.BytesIO(contents), allow_pickle=False)
         if not isinstance(opened, np.lib.npyio.NpzFile):
             raise UserError(f"{name}: is a single array, an .npz file is expected")
         with opened:
