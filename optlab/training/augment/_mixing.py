@@ -40,7 +40,7 @@ class _Mixing(Augmentation):
         mixed, weight = jax.vmap(self.pair)(keys[:, 1], wide, wide[partner])
         label = distributions(batch["label"], self.classes)
         weight = weight.astype(label.dtype)[:, None]
-        label = weight * label + (1 - weight) * label[partner]
+        label = blend(weight, label, label[partner])
         return {
             **batch,
             "image": mixed.astype(image.dtype),
@@ -69,6 +69,16 @@ def beta(key: Any, alpha: Any) -> jax.Array:
     cos = jnp.cos(2 * jnp.pi * angle)
     ratio = cos * jnp.sqrt(rest / (power + rest * cos * cos))  # t / sqrt(n + t²)
     return jnp.clip((1 + ratio) / 2, 0, 1)
+
+
+def blend(weight: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
+    """`weight · first + (1 - weight) · second`, rounded after each operation.
+
+    A product is never below the least finite number, but compilers do not know and cannot merge it
+    with the sum, which they would do here and not there: that moves a last bit.
+    """
+    least = jnp.finfo(first.dtype).min
+    return jnp.maximum(weight * first, least) + jnp.maximum((1 - weight) * second, least)
 
 
 class mixup(_Mixing):
@@ -106,7 +116,7 @@ class mixup(_Mixing):
     def pair(self, key: Any, image: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
         weight = beta(key, self.alpha)
         own = weight.astype(image.dtype)
-        return own * image + (1 - own) * other, weight
+        return blend(own, image, other), weight
 
 
 class cutmix(_Mixing):
