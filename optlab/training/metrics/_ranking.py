@@ -72,21 +72,20 @@ def ranking(
     order = np.lexsort((wanted, -scores, left_out))
     found = np.take_along_axis(wanted, order, 1)
     gains = 1 / np.log2(np.arange(found.shape[1]) + 2)
-    best = np.cumsum(gains)
+    best, reached = np.cumsum(gains), np.cumsum(found * gains[None, :], axis=1)
     totals = wanted.sum(1)
     first = found.argmax(1) + 1
     result: dict[str, float] = {}
     for cutoff in cutoffs:
-        ideal = best[np.minimum(totals, cutoff) - 1]
-        reached = (found[:, :cutoff] * gains[:cutoff][None, :]).sum(1)
+        last = min(cutoff, found.shape[1])
+        ideal = best[np.minimum(totals, last) - 1]
         result[f"hit_rate@{cutoff}"] = float((first <= cutoff).mean())
-        # Gains added in two orders may differ in the last digit.
-        result[f"ndcg@{cutoff}"] = float(np.minimum(reached / ideal, 1).mean())
+        result[f"ndcg@{cutoff}"] = float((reached[:, last - 1] / ideal).mean())
     return result | {"mrr": float((1 / first).mean()), "users": int(counted.sum())}
 
 
 def _cutoffs(k: int | Sequence[int]) -> tuple[int, ...]:
-    values = tuple(k) if isinstance(k, list | tuple) else (k,)
+    values: Any = k if isinstance(k, list | tuple) else (k,)
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"ranking: k must be a whole number >= 1, or several, got {k!r}.")
