@@ -220,7 +220,7 @@ def test_names_may_be_text_and_numbers_are_sorted_as_numbers(tmp_path):
 def test_all_bad_lines_are_named_by_number(tmp_path):
     lines = [
         *("1,1,5,10", "1,2,5", "1,2,good,10", "", "1,2,5,10.5", ",2,5,10", "1,,5,10"),
-        *("1,2,nan,10", "1,2,5,10,11", "1,2,5,²"),
+        *("1,2,nan,10", "1,2,5,10,11", "1,2,5,٣"),
     ]
     with pytest.raises(
         data.DataError, match=r"log\.dat: 8 bad lines; user, item, rating"
@@ -234,7 +234,7 @@ def test_all_bad_lines_are_named_by_number(tmp_path):
         "line 7: no item",
         "line 8: the rating 'nan' is no finite number",
         "line 9: 5 cells instead of 4",
-        "line 10: the timestamp '²' is no whole number",
+        "line 10: the timestamp '٣' is no whole number",
     ]
 
 
@@ -263,6 +263,7 @@ def test_the_last_rating_of_a_user_tests_and_the_one_before_validates(rows):
     np.testing.assert_array_equal(
         np.sort(np.concatenate(list(parts.values()))), np.arange(len(rows))
     )
+    assert all((np.diff(part) > 0).all() for part in parts.values())
     for user in set(users.tolist()):
         of_user = sorted(np.flatnonzero(users == user), key=lambda i: (times[i], i))
         if len(of_user) < 3:
