@@ -147,6 +147,13 @@ def require(*modules: str, name: str = "examples") -> None:
 
     Raises:
       UserError: naming every missing one, and the extra.
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.training.require("numpy", "no_such_package")
+      Traceback (most recent call last):
+          ...
+      optlab.training._console.UserError: no_such_package is not installed: pip install "optlab[examples]"
     """
     missing = [module for module in modules if not _is_installed(module)]
     if missing:
@@ -262,8 +269,8 @@ def pick(option: str, name: str, table: Mapping[str, Entry]) -> Entry:
       UserError: for an unknown name, with the nearest ones.
 
     Example:
-      >>> from optlab.training._console import pick
-      >>> pick("--optimizer", "adamv", {"adam": 1, "sgd": 2})
+      >>> import optlab as ol
+      >>> ol.training.pick("--optimizer", "adamv", {"adam": 1, "sgd": 2})
       Traceback (most recent call last):
           ...
       optlab.training._console.UserError: --optimizer: 'adamv' is unknown; did you mean 'adam'?
@@ -279,7 +286,15 @@ def option(field: str) -> str:
 
 
 def check_whole(name: str, value: Any, low: int = 1, high: int = _LARGEST) -> None:
-    """A whole number from low to high, or a `UserError` that names the option."""
+    """Raises a `UserError` for what is no whole number from low to high.
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.training.check_whole("--layers", 0, 1, 12)
+      Traceback (most recent call last):
+          ...
+      optlab.training._console.UserError: --layers: a whole number from 1 to 12 expected, got 0
+    """
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or not low <= value <= high:
         top = {_LARGEST: "2^31 - 1", 2**32 - 1: "2^32 - 1"}.get(high, high)
@@ -287,7 +302,15 @@ def check_whole(name: str, value: Any, low: int = 1, high: int = _LARGEST) -> No
 
 
 def check_number(name: str, value: Any, allowed: checks.Interval = checks.positive) -> None:
-    """A finite number of an interval, or a `UserError` that names the option."""
+    """Raises a `UserError` for what is no finite number of an interval (of those > 0).
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.training.check_number("--learning-rate", -1.0)
+      Traceback (most recent call last):
+          ...
+      optlab.training._console.UserError: --learning-rate: a number > 0 expected, got -1.0
+    """
     try:
         allowed(name, name, value)
     except (TypeError, ValueError):

@@ -139,6 +139,11 @@ def npz(arrays: Mapping[str, Any]) -> bytes:
     Raises:
       TypeError: for arrays of objects, which would be pickled, and of types that the format
         forgets, such as bfloat16.
+
+    Example:
+      >>> import numpy as np, optlab as ol
+      >>> ol.training.read_npz(ol.training.npz({"kernel": np.ones(2)}))
+      {'kernel': array([1., 1.])}
     """
     kept = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in kept.items():
@@ -160,6 +165,13 @@ def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises:
       UserError: if it is missing, damaged, or holds anything but arrays of numbers and text.
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.training.read_npz(b"a pickle, or anything")
+      Traceback (most recent call last):
+          ...
+      optlab.training._console.UserError: the archive: damaged, or no .npz file
     """
     name = "the archive" if isinstance(source, bytes) else os.fspath(source)
     try:

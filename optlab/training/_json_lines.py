@@ -101,6 +101,14 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Raises:
       UserError: if the file cannot be read, or another line is no row, naming it.
+
+    Example:
+      >>> import pathlib, tempfile, optlab as ol
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder, "metrics.jsonl")
+      ...     _ = path.write_text('{"step": 20, "loss": null}\\n{"step": 40, "lo')
+      ...     ol.training.read_rows(path)
+      [{'step': 20, 'loss': nan}]
     """
     try:
         contents = Path(path).read_bytes()

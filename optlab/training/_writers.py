@@ -51,6 +51,13 @@ class TensorBoard:
 
     Raises:
       ImportError: without tensorboardX.
+
+    Example:
+      >>> import tempfile, optlab as ol
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     writer = ol.training.TensorBoard(folder)
+      ...     writer.write(20, {"loss": 0.5})
+      ...     writer.close()
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, from_step: int = 0):
@@ -84,6 +91,11 @@ class WandB:
 
     Raises:
       ImportError: without wandb.
+
+    Example:
+      >>> import optlab as ol
+      >>> writer = ol.training.WandB("digits", {"seed": 0}, "runs/1")  # doctest: +SKIP
+      >>> writer.write(20, {"loss": 0.5})  # doctest: +SKIP
     """
 
     def __init__(
@@ -122,6 +134,11 @@ class Trackio:
 
     Raises:
       ImportError: without trackio.
+
+    Example:
+      >>> import optlab as ol
+      >>> writer = ol.training.Trackio("digits", {"seed": 0}, "run 1")  # doctest: +SKIP
+      >>> writer.write(20, {"loss": 0.5})  # doctest: +SKIP
     """
 
     def __init__(self, project: str, config: Mapping[str, Any], name: str):
@@ -160,6 +177,15 @@ def writers_for(
     Raises:
       UserError: if the output folder cannot be written. ImportError: for a missing package, naming
         its extra; nothing has been written then.
+
+    Example:
+      >>> import tempfile, optlab as ol
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     (writer,) = ol.training.writers_for(ol.training.RunOptions(output=folder))
+      ...     writer.write(20, {"loss": 0.5})
+      ...     writer.close()
+      ...     ol.training.read_rows(f"{folder}/metrics.jsonl")
+      [{'step': 20, 'loss': 0.5}]
     """
     if (jax.process_index() if process is None else process) != 0:
         return []
