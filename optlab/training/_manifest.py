@@ -159,7 +159,7 @@ def table(tree: PyTree) -> dict[str, Leaf]:
 
     Raises:
       TypeError: naming a leaf that is no array and no number.
-      ValueError: if two leaves have the same path as text.
+      ValueError: if two leaves have the same path as text, or there is none.
     """
     found: dict[str, Leaf] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -174,6 +174,8 @@ def table(tree: PyTree) -> dict[str, Leaf]:
         if name in found:
             raise ValueError(f"two leaves have the path {name!r}; rename one of them")
         found[name] = Leaf(tuple(leaf.shape), str(leaf.dtype))
+    if not found:
+        raise ValueError("the state holds no array; there is nothing to keep")
     return found
 
 
