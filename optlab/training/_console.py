@@ -153,7 +153,8 @@ def require(*modules: str, name: str = "examples") -> None:
       >>> ol.training.require("numpy", "no_such_package")
       Traceback (most recent call last):
           ...
-      optlab.training._console.UserError: no_such_package is not installed: pip install "optlab[examples]"
+      optlab.training._console.UserError: no_such_package is not installed: pip
+      install "optlab[examples]"
     """
     missing = [module for module in modules if not _is_installed(module)]
     if missing:
