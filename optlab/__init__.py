@@ -15,6 +15,7 @@ storage      how state is kept
 transforms   links, one idea each
 optimizers   recipes: a chain each
 testing      the contract, for your own transformations too
+training     the loop around an optimizer, data, checkpoints, metrics
 """
 
 from optlab import (
@@ -25,6 +26,7 @@ from optlab import (
     selectors,
     storage,
     testing,
+    training,
     transforms,
 )
 from optlab.core import (
@@ -198,6 +200,7 @@ __all__ = [
     "store",
     "subtract_squared_mean",
     "testing",
+    "training",
     "to_dict",
     "transforms",
     "with_master",

@@ -1,0 +1,76 @@
+"""What a run says of itself, and whether the run in its folder is the same one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optlab.training._checkpoints import Checkpoints
+from optlab.training._console import UserError
+from optlab.training._files import versions
+from optlab.training._options import RunOptions
+
+NAME = "run.json"
+
+
+def record_of(
+    options: RunOptions, tx: Any, batches: Any, config: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Options, optimizer, data and versions, for `run.json` and every checkpoint."""
+    source = getattr(batches, "source", None)
+    return {
+        "options": options.to_json(),
+        "optimizer": repr(tx),
+        "data": None if source is None else {"name": source.name, "sha256": source.digest()},
+        "versions": versions(),
+        **(config or {}),
+    }
+
+
+def resumed_step(options: RunOptions, checkpoints: Checkpoints, record: Mapping[str, Any]) -> int:
+    """The step to go on from; 0 for a new run.
+
+    Raises:
+      UserError: if there must be a run and is none, or it drew other numbers or read other data.
+    """
+    latest = checkpoints.latest()
+    if latest is None:
+        if options.resume == "must":
+            raise UserError(f"--resume must: there is no checkpoint in {options.output}")
+        return 0
+    path = options.output / NAME
+    old = json.loads(path.read_text()) if path.exists() else {}
+    compared = [
+        (f"--{name.replace('_', '-')}", old["options"].get(name), record["options"][name])
+        for name in ("seed", "batch_size")
+        if "options" in old
+    ]
+    if "data" in old:
+        compared.append(("the data", old["data"], record["data"]))
+    for name, was, now in compared:
+        if was != now:
+            raise UserError(
+                f"{name}: the run in {options.output} began with {was}, now it is {now}; go on "
+                "with what it was, choose another --output, or start anew with --resume never"
+            )
+    return latest
+
+
+def set_aside(output: Path) -> Path | None:
+    """Moves what a run left in its folder into a folder `earlier-1` (2, ...) there.
+
+    Returns:
+      That folder; None if there was no run.
+    """
+    if not (output / "checkpoints").exists() and not (output / NAME).exists():
+        return None
+    number = 1
+    while (aside := output / f"earlier-{number}").exists():
+        number += 1
+    found = [entry for entry in output.iterdir() if not entry.name.startswith("earlier-")]
+    aside.mkdir()
+    for entry in found:
+        entry.rename(aside / entry.name)
+    return aside
