@@ -353,7 +353,8 @@ class Checkpoints:
             yield
         except (OSError, ValueError, RuntimeError) as error:
             self._writing = self._here = None
-            self._drop_writer()
+            with contextlib.suppress(OSError, ValueError, RuntimeError):  # the same again
+                self._drop_writer()
             reason = _reason(error)
             latest = self.latest()
             left = "none is complete" if latest is None else f"the latest complete one is {latest}"
@@ -379,8 +380,10 @@ class Checkpoints:
     def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer.close()
-            _LOGGER.removeFilter(_is_news)
+            try:
+                writer.close()
+            finally:
+                _LOGGER.removeFilter(_is_news)
 
     def _join_sweeper(self) -> None:
         if self._sweeper is not None:
