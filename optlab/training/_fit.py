@@ -8,7 +8,7 @@ import math
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -187,7 +187,7 @@ class _Loop:
             deadline = time.monotonic() + options.time_limit
         self.state, in_flight = state, deque()
         reason = "finished"
-        self.mark = (start, time.monotonic())
+        self.mark, self.paused = (start, time.monotonic()), 0.0
         profile = Profile(
             options.output / "profile" if options.profile else None, start, options.steps
         )
@@ -206,7 +206,8 @@ class _Loop:
                 if ends is None and step < options.steps:
                     ends = self.stop.received or ("time limit" if late else None)
                 if self._must_save(step, ends):
-                    self._save(step)
+                    with self._pause():
+                        self._save(step)
                 if ends is not None:
                     reason = ends
                     break
@@ -227,7 +228,8 @@ class _Loop:
             row = self._metrics(step)
         ends = None
         if self.evaluate is not None and (step % options.eval_every == 0 or last):
-            row |= self._evaluated()
+            with self._pause():
+                row |= self._evaluated()
             late = options.patience is not None and int(self.state.since_best) >= options.patience
             ends = "no improvement" if late else None
         if row:
@@ -246,8 +248,9 @@ class _Loop:
         now = time.monotonic()
         steps = row.pop("steps")
         if step > before:
-            row["examples_per_second"] = (step - before) * self.options.batch_size / (now - then)
-        self.mark = (step, now)
+            spent = max(now - then - self.paused, 1e-9)
+            row["examples_per_second"] = (step - before) * self.options.batch_size / spent
+        self.mark, self.paused = (step, now), 0.0
         first = next((r["loss"] for r in self.rows if r.get("loss") is not None), row["loss"])
         exploded = row["loss"] > EXPLODED * max(abs(first), 1.0)
         if row["bad_steps"] or exploded or not math.isfinite(row["loss"]):
@@ -269,6 +272,14 @@ class _Loop:
             f"{row['gradient_norm']:g}, learning rate {rate:g}, {row['bad_steps']:g} bad steps; "
             f"{what} finite; {kept}. Lower the learning rate, clip or guard the gradients."
         )
+
+    @contextlib.contextmanager
+    def _pause(self) -> Iterator[None]:
+        """What is done here is no training: it does not count for examples a second."""
+        jax.block_until_ready(self.state.step)
+        start = time.monotonic()
+        yield
+        self.paused += time.monotonic() - start
 
     def _evaluated(self) -> dict[str, float]:
         state = self.state

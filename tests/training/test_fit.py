@@ -91,7 +91,7 @@ def test_a_loss_that_is_nan_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_
         Diverged,
         match=r"diverged by step \d+: loss nan, gradient norm .*, "
         r"learning rate 0\.1, .* the parameter at 'first' is not finite; "
-        r"the checkpoint of step \d is kept",
+        r"the checkpoint of step \d+ is kept",
     ) as error:
         fitted(tmp_path, tx=ol.sgd(0.1), loss=loss, steps=400, log_every=4, save_every=2)
     kept = int(str(error.value).split("checkpoint of step ")[1].split()[0])
