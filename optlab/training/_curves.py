@@ -66,8 +66,7 @@ def smooth(values: np.ndarray) -> np.ndarray:
     known = np.isfinite(values)
 
     def near(x: np.ndarray, power: int) -> np.ndarray:
-        # `convolve` turns its kernel round: hence the sign of odd powers
-        return np.convolve(x, bell * (-at) ** power)[reach : reach + len(x)]
+        return np.convolve(x, bell * at**power)[reach : reach + len(x)]
 
     ones, filled = known.astype(np.float64), np.where(known, values, 0.0)
     s0, s1, s2 = (near(ones, power) for power in range(3))

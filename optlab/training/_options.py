@@ -76,7 +76,8 @@ class RunOptions:
     output: Path = Path("runs/train")
     """Folder of the run: checkpoints, metrics.jsonl, summary.json, curves.png."""
     resume: Literal["auto", "never", "must"] = "auto"
-    """Go on from the last checkpoint in the output folder: if there is one, never, or else fail."""
+    """Go on from the last checkpoint in the output folder: auto, if there is one; must, or fail;
+    never: begin anew, and move what is there into a folder in it."""
     save_every: int = 200
     """Steps between checkpoints; the last step is always saved."""
     keep: int = 3
@@ -101,8 +102,6 @@ class RunOptions:
     """Project at Weights & Biases; offline unless WANDB_MODE says otherwise."""
     trackio: str | None = None
     """Project of trackio; on this machine unless TRACKIO_SPACE_ID says otherwise."""
-    quiet: bool = False
-    """No progress on the screen."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", Path(self.output))  # text will do
@@ -152,7 +151,8 @@ class RunOptions:
         """The options to run with: themselves, or with `smoke` a copy that is soon through.
 
         Six steps, evaluated, logged and saved on the way, in a folder of their own, so that the
-        real run's checkpoints are neither resumed nor overwritten. The copy has `smoke=False`.
+        real run's checkpoints are neither resumed nor overwritten; begun anew unless
+        `resume="must"`. The copy has `smoke=False`.
         """
         if not self.smoke:
             return self
@@ -165,6 +165,7 @@ class RunOptions:
             eval_every=every,
             log_every=1,
             output=self.output / "smoke",
+            resume="never" if self.resume == "auto" else self.resume,
             smoke=False,
         )
 

@@ -42,6 +42,15 @@ def test_files_are_written_all_or_none(tmp_path):
     assert names(tmp_path) == ["a", "b", "c"]
 
 
+def test_a_reader_of_the_old_file_reads_it_to_its_end(tmp_path):
+    write_all(tmp_path, {"a": b"old" * 10_000})
+    with open(tmp_path / "a", "rb") as reader:
+        start = reader.read(5)
+        write_all(tmp_path, {"a": b"new"})
+        assert start + reader.read() == b"old" * 10_000
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
 def test_a_full_disk_is_named_and_changes_nothing(tmp_path, monkeypatch):
     write_all(tmp_path, {"a": b"old"})
 

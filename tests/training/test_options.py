@@ -141,6 +141,8 @@ def test_smoke_is_no_longer_than_the_run_and_once_is_enough():
     short = RunOptions(smoke=True, steps=1).effective()
     assert (short.steps, short.save_every, short.eval_every) == (1, 1, 1)
     assert short.effective() == short
+    assert short.resume == "never"  # else the second smoke run would have nothing to do
+    assert RunOptions(smoke=True, resume="must").effective().resume == "must"
 
 
 def test_without_smoke_the_options_are_their_own():
