@@ -16,6 +16,7 @@ from optlab.training._files import plain
 
 Number = float | int | str
 METRICS = "metrics.jsonl"
+_FIRST = ("loss", "learning_rate", "gradient_norm")  # behind the step; then the rest, as given
 
 
 class JsonLines:
@@ -60,7 +61,9 @@ class JsonLines:
     def write(self, step: int, row: Mapping[str, Number]) -> None:
         if self._file is None:
             raise ValueError(f"JsonLines: {self._path} is closed.")
-        whole = {"step": int(step), **checked(row)}
+        values = checked(row)
+        first = {name: values[name] for name in _FIRST if name in values}
+        whole = {"step": int(step), **first, **values}
         self._waiting += json.dumps(plain(whole), allow_nan=False).encode() + b"\n"
 
     def flush(self) -> None:

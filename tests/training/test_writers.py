@@ -55,6 +55,15 @@ def test_a_row_is_a_line_with_its_step_first(path):
     assert text == '{"step": 20, "loss": 0.5, "name": "a\\nb", "count": 3, "on": true}\n'
 
 
+def test_the_loss_comes_first_whatever_the_order_given(path):
+    writer = JsonLines(path)
+    writer.write(1, {"bad_steps": 0.0, "gradient_norm": 2.0, "learning_rate": 0.1, "loss": 1.0})
+    writer.close()
+    assert list(read_rows(path)[0]) == [
+        "step", "loss", "learning_rate", "gradient_norm", "bad_steps",
+    ]  # fmt: skip
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     rows=st.lists(
