@@ -4,7 +4,7 @@ _base       what an augmentation is; keys of examples; what a batch must look li
 _crop       shifted views of a padded image
 _flip       mirror images
 _resample   rotation, scale and shift by bilinear sampling
-_spans      numbers drawn from a range
+_spans      what an example draws, and ranges to draw from
 _cutout     squares blanked out
 _mixing     pairs of examples: mixup, cutmix
 _labels     integer labels as distributions; smoothing

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from optlab.core import checks, static
 from optlab.training.augment._base import Batch, ImageAugmentation
+from optlab.training.augment._spans import below, uniform
 
 
 class random_crop(ImageAugmentation):
@@ -53,6 +54,6 @@ class random_crop(ImageAugmentation):
         sides = (self.padding, self.padding)
         mode = {"reflect": "reflect", "zeros": "constant"}[self.mode]
         padded = jnp.pad(image, (sides, sides, (0, 0)), mode)
-        start = jax.random.randint(key, (2,), 0, 2 * self.padding + 1, jnp.int32)
+        start = below(uniform(key, 2), 2 * self.padding + 1)
         window = (start[0], start[1], jnp.zeros((), jnp.int32))
         return jax.lax.dynamic_slice(padded, window, image.shape)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from optlab.core import checks, data, static
 from optlab.training.augment._base import Batch, ImageAugmentation
 from optlab.training.augment._normalize import channels
+from optlab.training.augment._spans import below, uniform
 
 
 class cutout(ImageAugmentation):
@@ -53,21 +54,20 @@ class cutout(ImageAugmentation):
         channels.check_fits("cutout", "fill", self.fill, shape[3])
 
     def transform(self, key: Any, image: jax.Array) -> jax.Array:
-        rows, columns = jax.random.split(key)
         height, width, _ = image.shape
-        inside = box(rows, columns, (self.size, self.size), (height, width))
+        inside = box(uniform(key, 2), (self.size, self.size), (height, width))
         fill = jnp.broadcast_to(jnp.asarray(self.fill, image.dtype), image.shape)
         return jnp.where(inside[..., None], fill, image)
 
 
-def box(rows: Any, columns: Any, sides: tuple[Any, Any], shape: tuple[int, int]) -> jax.Array:
+def box(chances: jax.Array, sides: tuple[Any, Any], shape: tuple[int, int]) -> jax.Array:
     """Which pixels are in a box whose middle is any pixel; the rest of it is outside the image."""
-    down = _interval(rows, sides[0], shape[0])[:, None]
-    return down & _interval(columns, sides[1], shape[1])[None, :]
+    down = _interval(chances[0], sides[0], shape[0])[:, None]
+    return down & _interval(chances[1], sides[1], shape[1])[None, :]
 
 
-def _interval(key: Any, length: Any, size: int) -> jax.Array:
+def _interval(chance: jax.Array, length: Any, size: int) -> jax.Array:
     length = jnp.asarray(length).astype(jnp.int32)
-    start = jax.random.randint(key, (), 0, size, jnp.int32) - length // 2
+    start = below(chance, size) - length // 2
     position = jnp.arange(size, dtype=jnp.int32)
     return (position >= start) & (position < start + length)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from optlab.core import checks, data, static
 from optlab.training.augment._base import ImageAugmentation
+from optlab.training.augment._spans import uniform
 
 
 class random_flip(ImageAugmentation):
@@ -37,5 +38,4 @@ class random_flip(ImageAugmentation):
 
     def transform(self, key: Any, image: jax.Array) -> jax.Array:
         mirrored = jnp.flip(image, {"vertical": 0, "horizontal": 1}[self.axis])
-        chance = jax.random.uniform(key, (), jnp.float32)
-        return jnp.where(chance < jnp.asarray(self.p, jnp.float32), mirrored, image)
+        return jnp.where(uniform(key, 1)[0] < jnp.asarray(self.p, jnp.float32), mirrored, image)

@@ -16,6 +16,7 @@ from optlab.training.augment._labels import (
     distributions,
     like_given,
 )
+from optlab.training.augment._spans import below, uniform
 
 
 class _Mixing(Augmentation):
@@ -26,18 +27,20 @@ class _Mixing(Augmentation):
         super().check_batch(batch)
         check_labels(self.record_name, batch, self.classes)
 
-    def pair(self, key: Any, image: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The mixed image, and the weight of the first in it."""
+    def pair(
+        self, chances: jax.Array, image: jax.Array, other: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The mixed image, and the weight of the first in it; `chances` are 4 uniform numbers."""
         raise NotImplementedError
 
     def apply(self, key: Any, batch: Batch) -> Batch:
         image = batch["image"]
         count = len(image)
-        keys = jax.vmap(jax.random.split)(example_keys(key, count))
-        position = jnp.arange(count, dtype=jnp.int32)
-        partner = jax.vmap(lambda key, own: _partner(key, own, count))(keys[:, 0], position)
+        chances = jax.vmap(lambda key: uniform(key, 5))(example_keys(key, count))
+        others = 1 + below(chances[:, 0], count - 1) if count > 1 else 0
+        partner = (jnp.arange(count, dtype=jnp.int32) + others) % max(count, 1)
         wide = image.astype(numerics.compute_dtype(image.dtype))
-        mixed, weight = jax.vmap(self.pair)(keys[:, 1], wide, wide[partner])
+        mixed, weight = jax.vmap(self.pair)(chances[:, 1:], wide, wide[partner])
         label = distributions(batch["label"], self.classes)
         weight = weight.astype(label.dtype)[:, None]
         label = blend(weight, label, label[partner])
@@ -48,21 +51,13 @@ class _Mixing(Augmentation):
         }
 
 
-def _partner(key: Any, position: jax.Array, count: int) -> jax.Array:
-    """Another position, each as likely; its own where there is no other."""
-    if count < 2:
-        return position
-    return (position + jax.random.randint(key, (), 1, count, jnp.int32)) % count
-
-
-def beta(key: Any, alpha: Any) -> jax.Array:
-    """Beta(alpha, alpha) in closed form; `jax.random.beta` takes 30 times longer to compile.
+def beta(radius: jax.Array, angle: jax.Array, alpha: Any) -> jax.Array:
+    """Beta(alpha, alpha) of two uniform numbers; `jax.random.beta` takes long to compile.
 
     Bailey, "Polar generation of random variates with the t-distribution", 1994: t = cos(2πV) ·
     sqrt(n (U^(-2/n) - 1)) has Student's distribution with n degrees of freedom, and then
     (1 + t / sqrt(n + t²)) / 2 is Beta(n/2, n/2).
     """
-    radius, angle = jax.random.uniform(key, (2,), jnp.float32)
     inverse = 1 / jnp.asarray(alpha, jnp.float32)
     log = jnp.log(radius) * inverse
     power, rest = jnp.exp(log), -jnp.expm1(log)  # q = U^(1/alpha) and 1 - q
@@ -113,8 +108,10 @@ class mixup(_Mixing):
       arXiv:1710.09412.
     """
 
-    def pair(self, key: Any, image: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
-        weight = beta(key, self.alpha)
+    def pair(
+        self, chances: jax.Array, image: jax.Array, other: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        weight = beta(chances[0], chances[1], self.alpha)
         own = weight.astype(image.dtype)
         return blend(own, image, other), weight
 
@@ -150,11 +147,12 @@ class cutmix(_Mixing):
       with Localizable Features", 2019, arXiv:1905.04899.
     """
 
-    def pair(self, key: Any, image: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
-        for_weight, for_rows, for_columns = jax.random.split(key, 3)
-        side = jnp.sqrt(1 - beta(for_weight, self.alpha))
+    def pair(
+        self, chances: jax.Array, image: jax.Array, other: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        side = jnp.sqrt(1 - beta(chances[0], chances[1], self.alpha))
         height, width = image.shape[:2]
         sides = (jnp.round(height * side), jnp.round(width * side))
-        pasted = box(for_rows, for_columns, sides, (height, width))
+        pasted = box(chances[2:], sides, (height, width))
         part = jnp.sum(pasted, dtype=jnp.int32).astype(jnp.float32) / (height * width)
         return jnp.where(pasted[..., None], other, image), 1 - part

@@ -10,7 +10,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from optlab.core import checks, data, static
 from optlab.training.augment._base import Batch, ImageAugmentation
-from optlab.training.augment._spans import check_order, draw, ends, span
+from optlab.training.augment._spans import between, check_order, ends, span, uniform
 
 mode_check = checks.one_of("zeros", "reflect")
 
@@ -93,12 +93,15 @@ class random_affine(ImageAugmentation):
         check_mirror(self.record_name, self.mode, batch)
 
     def transform(self, key: Any, image: jax.Array) -> jax.Array:
-        turning, scaling, shifting = jax.random.split(key, 3)
-        degrees = draw(turning, *ends(self.degrees))
-        scale = draw(scaling, *self.scale)
-        pixels = jnp.asarray(self.shift, jnp.float32) * jnp.array(image.shape[:2], jnp.float32)
-        shift = draw(shifting, -pixels, pixels, (2,))
-        return affine(image, degrees, scale, shift, self.mode)
+        angle, factor, *places = uniform(key, 4)
+        most = [jnp.asarray(self.shift, jnp.float32) * size for size in image.shape[:2]]
+        return affine(
+            image,
+            between(angle, *ends(self.degrees)),
+            between(factor, *self.scale),
+            [between(place, -pixels, pixels) for place, pixels in zip(places, most, strict=True)],
+            self.mode,
+        )
 
 
 class random_rotation(ImageAugmentation):
@@ -132,7 +135,8 @@ class random_rotation(ImageAugmentation):
         check_mirror(self.record_name, self.mode, batch)
 
     def transform(self, key: Any, image: jax.Array) -> jax.Array:
-        return affine(image, draw(key, *ends(self.degrees)), 1.0, (0.0, 0.0), self.mode)
+        degrees = between(uniform(key, 1)[0], *ends(self.degrees))
+        return affine(image, degrees, 1.0, (0.0, 0.0), self.mode)
 
 
 class random_scale(ImageAugmentation):
@@ -167,4 +171,5 @@ class random_scale(ImageAugmentation):
         check_mirror(self.record_name, self.mode, batch)
 
     def transform(self, key: Any, image: jax.Array) -> jax.Array:
-        return affine(image, 0.0, draw(key, self.low, self.high), (0.0, 0.0), self.mode)
+        scale = between(uniform(key, 1)[0], self.low, self.high)
+        return affine(image, 0.0, scale, (0.0, 0.0), self.mode)

@@ -1,4 +1,4 @@
-"""Spans: a number drawn anew for each example, from a range that its user wrote."""
+"""What is drawn for each example, and the ranges that users write for it."""
 
 from __future__ import annotations
 
@@ -43,10 +43,23 @@ def ends(value: Any) -> tuple[Any, Any]:
     return value if isinstance(value, tuple) else (-value, value)
 
 
-def draw(key: Any, low: Any, high: Any, shape: tuple[int, ...] = ()) -> jax.Array:
-    """Uniform in [low, high]; always in float32, so that it does not depend on the images' dtype."""
-    low, high = (jnp.broadcast_to(jnp.asarray(end, jnp.float32), shape) for end in (low, high))
+def uniform(key: Any, count: int) -> jax.Array:
+    """All that is random about one example, drawn at once: every draw takes long to compile.
+
+    Always in float32, so that choices do not depend on the dtype of the images.
+    """
+    return jax.random.uniform(key, (count,), jnp.float32)
+
+
+def between(chance: jax.Array, low: Any, high: Any) -> jax.Array:
+    """`chance`, uniform in [0, 1), as a number in [low, high]."""
+    low, high = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
     # The bounds hold anyway, rounding aside; they also keep compilers from merging a product and a
     # sum into one operation here and not there, which moves a last bit.
-    part = jnp.minimum((high - low) * jax.random.uniform(key, shape, jnp.float32), high - low)
+    part = jnp.minimum((high - low) * chance, high - low)
     return jnp.minimum(low + part, high)
+
+
+def below(chance: jax.Array, count: int) -> jax.Array:
+    """`chance`, uniform in [0, 1), as one of the whole numbers 0 ... count - 1."""
+    return jnp.minimum((chance * count).astype(jnp.int32), count - 1)

@@ -32,9 +32,7 @@ EACH_IMAGE = augment.compose(
     augment.cutout(2),
     augment.label_smoothing(0.1, CLASSES),
 )
-SMALL = augment.compose(
-    augment.random_flip(), augment.random_crop(1), augment.label_smoothing(0.1, CLASSES)
-)
+SMALL = augment.compose(augment.random_flip(), augment.label_smoothing(0.1, CLASSES))
 WHOLE = augment.compose(augment.mixup(0.3, CLASSES), EACH_IMAGE, augment.normalize(0.5, 0.25))
 each = pytest.mark.parametrize("augmentation", EVERY, ids=lambda a: a.record_name)
 
@@ -64,10 +62,15 @@ def assert_close(left, right, atol):
         )
 
 
-def test_the_same_key_gives_the_same_bits_jitted_or_not():
+@pytest.mark.parametrize(
+    "tried",
+    [[*BY_IMAGE[1:3], BY_IMAGE[5], *MIXING], pytest.param(EVERY, marks=pytest.mark.slow)],
+    ids=["some", "all"],
+)
+def test_the_same_key_gives_the_same_bits_jitted_or_not(tried):
     batch = make_batch()
-    jitted = jax.jit(lambda key, batch: [a(key, batch) for a in EVERY])(KEY, batch)
-    for augmentation, result in zip(EVERY, jitted, strict=True):
+    jitted = jax.jit(lambda key, batch: [a(key, batch) for a in tried])(KEY, batch)
+    for augmentation, result in zip(tried, jitted, strict=True):
         assert_same_bits(augmentation(KEY, batch), result)
 
 
@@ -102,7 +105,6 @@ def test_an_example_does_not_depend_on_the_size_of_the_batch():
 
 
 def test_mixing_depends_on_the_partner_and_on_no_third_example():
-    mixing = MIXING[0]
     batch = make_batch() | {"label": jnp.asarray(np.eye(8, dtype=np.float32))}
     other = np.asarray(batch["image"]).copy()
     other[5] = 0.5
@@ -124,7 +126,7 @@ def test_dtypes_are_kept_and_choices_do_not_depend_on_them():
 
 
 def test_float64_images_are_resampled_in_float64():
-    turn = augment.random_rotation((10, 10))
+    turn = augment.random_rotation(20)
     narrow = np.asarray(turn(KEY, make_batch())["image"])
     with jax.enable_x64(True):
         image = np.asarray(make_batch()["image"]).astype(np.float64)
@@ -152,7 +154,9 @@ def test_numbers_may_be_traced_and_mapped():
     assert (many[1, :, 0] == 0).all()
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=lambda k: k.name)
+@pytest.mark.parametrize(
+    "kind", [AxisType.Auto, pytest.param(AxisType.Explicit, marks=pytest.mark.slow)]
+)
 def test_sharded_examples_come_out_as_unsharded_ones_and_stay_where_they_were(kind):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
     batch = make_batch()
@@ -197,7 +201,7 @@ def test_other_entries_pass_and_the_given_batch_is_not_changed():
 
 def test_a_composition_gives_each_part_a_key_of_its_own():
     batch, keys = make_batch(), jax.random.split(KEY, 2)
-    parts = augment.random_crop(2), augment.random_flip()
+    parts = augment.random_flip(), augment.random_flip(axis="vertical")
     by_hand = parts[1](keys[1], parts[0](keys[0], batch))
     assert_same_bits(augment.compose(*parts)(KEY, batch), by_hand)
 
@@ -207,7 +211,7 @@ def test_a_composition_of_nothing_is_the_identity_and_needs_no_key():
 
 
 def test_an_empty_batch_and_a_batch_of_one_are_possible():
-    small = augment.compose(augment.mixup(0.3, CLASSES), augment.random_flip())
+    small = augment.mixup(0.3, CLASSES)
     for count in (0, 1):
         result = small(KEY, make_batch(count))
         assert result["image"].shape == (count, 6, 5, 3)
