@@ -11,7 +11,8 @@ _cross_validation   folds
 _options, _console  options of a trainer, its command line and exit codes
 _devices      many devices, many processes
 _checkpoints  written atomically, verified when read; _manifest, _checksums, _stored, _step_folders
-_writers      metrics.jsonl (_json_lines), TensorBoard, Weights & Biases, trackio
+_writers      TensorBoard, Weights & Biases, trackio
+_json_lines   metrics.jsonl
 _progress, _report, _curves  what a run shows, and leaves behind
 _record, _files     what a run says of itself; files written all or none
 _signals, _profile  asked to stop; a profile of some steps

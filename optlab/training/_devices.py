@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -28,8 +29,14 @@ def start_processes() -> None:
 
     Raises:
       ValueError: if only some of the variables are set, or one is no whole number.
+
+    Example:
+      >>> import jax, optlab as ol
+      >>> ol.training.start_processes()
+      >>> jax.process_count()
+      1
     """
-    given = {name: os.environ.get(name) for name in _VARIABLES}
+    given = {name: os.environ.get(name, "") for name in _VARIABLES}
     if any(given.values()):
         missing = [name for name, value in given.items() if not value]
         if missing:
@@ -108,19 +115,15 @@ class Placement:
         if self.mesh is None:
             return init(params, *rest)
         params, rest = jax.tree.map(_on_host, (params, rest))
-        return jax.jit(init, out_shardings=self.shardings(init, tx, params, *rest))(params, *rest)
-
-    def shardings(self, init: Callable[..., Any], tx: Any, params: PyTree, *rest: Any) -> Any:
-        """A sharding for each leaf of the training state."""
         whole = NamedSharding(self.mesh, PartitionSpec())
-        state = jax.eval_shape(init, params, *rest)
-        table = jax.tree.map(lambda _: whole, state)
-        return table._replace(opt_state=state_sharding(tx, params, whole, mesh=self.mesh))
+        table = jax.tree.map(lambda _: whole, jax.eval_shape(init, params, *rest))
+        table = table._replace(opt_state=state_sharding(tx, params, whole, mesh=self.mesh))
+        return jax.jit(init, out_shardings=table)(params, *rest)
 
     def batch(self, batch: PyTree) -> PyTree:
         """A batch of this process on the devices, as part of the global batch."""
         if self.mesh is None:
-            return jax.tree.map(jax.numpy.asarray, batch)
+            return jax.tree.map(jnp.asarray, batch)
         split = NamedSharding(self.mesh, PartitionSpec(AXIS))
         return jax.tree.map(
             lambda x: jax.make_array_from_process_local_data(split, np.asarray(x)), batch
@@ -137,6 +140,6 @@ class Placement:
 
 
 def _on_host(x: Any) -> Any:
-    if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return x
     return np.asarray(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -59,13 +60,13 @@ def evaluator(
 
     def evaluate(params: Any, *variables: Any) -> dict[str, float]:
         # Dispatched one ahead: the device computes while the outputs before are fetched.
-        parts, waiting = [], None
+        parts, waiting = [], deque()
         for batch in batches:
             valid = batch.pop("valid")
-            ready, waiting = waiting, (jitted(params, batch, *variables), valid)
-            if ready is not None:
-                parts.append(_fetched(*ready))
-        parts.append(_fetched(*waiting))
+            waiting.append((jitted(params, batch, *variables), valid))
+            if len(waiting) > 1:
+                parts.append(_fetched(*waiting.popleft()))
+        parts.append(_fetched(*waiting.popleft()))
         outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         found = summarize(outputs).items()
         return {name: float(value) for name, value in found if np.ndim(value) == 0}

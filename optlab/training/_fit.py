@@ -41,6 +41,11 @@ class Fit(NamedTuple):
         if it keeps one; without evaluations, the last ones.
       rows: what was reported, as in `metrics.jsonl`.
       reason: why it ended: `"finished"`, `"time limit"`, `"no improvement"` or `"callback"`.
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.training.Fit(state=None, params=None, rows=[], reason="finished").reason
+      'finished'
     """
 
     state: TrainState

@@ -33,6 +33,12 @@ class TrainState(NamedTuple):
         the optimizer records, the latest value.
       best: float32 scalar, the best evaluation so far; NaN before the first.
       since_best: int32 scalar, evaluations since.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optlab as ol
+      >>> init, update = ol.training.make_train_step(lambda p, batch, key: p * batch, ol.sgd(0.1))
+      >>> init(jnp.ones(()), jax.random.key(0), jnp.ones(())).evaluation_params()
+      Array(1., dtype=float32)
     """
 
     step: jax.Array
@@ -55,6 +61,13 @@ class TrainStep(NamedTuple):
     Attributes:
       init: `(params, key, batch, variables=None) -> TrainState`; of the batch only shapes matter.
       update: `(state, batch) -> (state, loss)`, jitted; the old state is donated.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optlab as ol
+      >>> step = ol.training.make_train_step(lambda p, batch, key: p * batch, ol.sgd(0.1))
+      >>> state = step.init(jnp.ones(()), jax.random.key(0), jnp.ones(()))
+      >>> step.update(state, jnp.ones(()))[0].params
+      Array(0.9, dtype=float32)
     """
 
     init: Callable[..., TrainState]
