@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from optlab.core import checks
+from optlab.training.data._errors import DataError
 from optlab.training.data._order import permutation
 from optlab.training.data._processes import as_step, process_part
 from optlab.training.data._read_ahead import read
@@ -41,7 +42,8 @@ class Batches:
       steps_per_epoch: batches of an epoch.
 
     Raises:
-      ValueError: for a batch larger than the data, or that the processes cannot share equally.
+      DataError: for a batch larger than the data.
+      ValueError: for one that the processes cannot share equally.
 
     Example:
       >>> import numpy as np
@@ -76,7 +78,7 @@ class Batches:
         self._part = process_part("Batches", batch_size, process_index, process_count)
         length = len(source)
         if batch_size > length:
-            raise ValueError(
+            raise DataError(
                 f"Batches: batch_size={batch_size} is larger than the data: {source.name} has "
                 f"{length} examples. Choose batch_size <= {length}."
             )
