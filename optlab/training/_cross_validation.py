@@ -164,8 +164,7 @@ def _split(count: int, folds: int, seed: int, stratify: Any, groups: Any) -> Any
         splitter = selection.StratifiedKFold(folds, **shuffled)
     else:
         splitter = selection.KFold(folds, **shuffled)
-    for train, validation in splitter.split(np.zeros((count, 1)), labels, groups):
-        yield np.sort(train), np.sort(validation)
+    return splitter.split(np.zeros((count, 1)), labels, groups)
 
 
 def _codes(name: str, values: Any, count: int) -> np.ndarray:

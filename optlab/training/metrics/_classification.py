@@ -46,7 +46,7 @@ def classification(
     Returns:
       `accuracy`, `top_<k>`, `precision_macro`, `recall_macro`, `f1_macro` (means over classes),
       `precision_micro`, `recall_micro`, `f1_micro` (over examples; all equal to the accuracy),
-      `roc_auc` (of two classes: of the second; of more: one against the rest, mean over classes);
+      `roc_auc` (one against the rest, mean over classes; of two classes both are the same);
       per class `precision/<class>`, `recall/<class>`, `f1/<class>` and `roc_auc/<class>`; and
       `confusion`, a list of rows (labels) of columns (predictions).
 
@@ -93,7 +93,7 @@ def classification(
     return {
         "accuracy": answers.pop("accuracy"),
         **_top_k(labels, scores, weights, top_k),
-        "roc_auc": _mean(areas[1:] if size == 2 else areas),
+        "roc_auc": _mean(areas),
         **answers,
         **(
             {f"roc_auc/{n}": float(a) for n, a in zip(for_class, areas, strict=True)}

@@ -131,6 +131,7 @@ def test_angles_and_factors_fill_their_ranges():
     assert 0.5 - 1e-5 <= factor.min() < 0.55
     assert 1.9 < factor.max() <= 2 + 1e-4
     assert abs(np.mean(factor) - 1.25) < 0.1
+    assert abs(np.corrcoef(angle, factor)[0, 1]) < 0.25
 
 
 def test_a_crop_is_a_window_of_the_padded_image_and_every_shift_occurs():

@@ -206,6 +206,7 @@ def test_yes_and_no_at_the_edges():
     assert (row["accuracy"], row["roc_auc"]) == (1, 1)
     assert row["loss"] == pytest.approx(np.logaddexp(0, -3.0) / 3)
     assert metrics.binary([0], [np.inf])["loss"] == np.inf
+    assert metrics.binary([1], [0.0])["recall"] == 1  # at the threshold: yes
     assert metrics.binary([1], [1000.0], 1.0)["recall"] == 0
     assert metrics.binary([0, 1], [-1000.0, 0.0], 0.0)["confusion"] == [[0, 1], [0, 1]]
     padded = metrics.binary([1, 0, -1], [1.0, -1.0, nan], weights=[True, True, False])
