@@ -5,7 +5,7 @@ augment   augmentation of batches on the device
 metrics   what an evaluation ends with
 
 _state        the state of a run, and the step that changes it
-_fit          the loop around it: reports, evaluations, checkpoints, and every way to end
+_fit          a run: resumed or new, and what it leaves; _loop is the loop inside
 _evaluate     all examples once
 _cross_validation   folds
 _options, _console  options of a trainer, its command line and exit codes

@@ -13,6 +13,9 @@ from signal import SIGTERM, Signals
 from typing import Any, TypeVar
 
 from optlab.core import checks
+from optlab.training._checkpoints import DamageError, WriteError
+from optlab.training._devices import start_processes
+from optlab.training._manifest import MismatchError
 from optlab.training.data._errors import DataError, extra
 
 Config = TypeVar("Config")
@@ -93,15 +96,16 @@ class Terminated(Exception):
 
 
 def main(name: str, program: Callable[[], Any]) -> int:
-    """Runs a program and says in one line on stderr what went wrong.
+    """Joins the other processes of a run, runs a program, says in one line what went wrong.
 
     Args:
       name: heads the line.
       program: called without arguments; what it returns is ignored.
 
     Returns:
-      The exit code: 0; 2 after a `UserError`, a `DataError` or a missing extra; 3 after `Diverged`;
-      128 + the signal after `Terminated` (143 for SIGTERM, 130 for SIGINT); 130 after Ctrl-C.
+      The exit code: 0; 2 after a `UserError`, a `DataError`, a checkpoint that does not fit, is
+      damaged or cannot be written, or a missing extra; 3 after `Diverged`; 128 + the signal after
+      `Terminated` (143 for SIGTERM, 130 for SIGINT); 130 after Ctrl-C.
 
     Special cases:
       Any other exception is a bug and is raised on. `--help` leaves through `SystemExit(0)`.
@@ -113,9 +117,14 @@ def main(name: str, program: Callable[[], Any]) -> int:
       0
     """
     try:
+        start_processes()
         program()
-    except UserError as error:
+    except (UserError, MismatchError, WriteError) as error:
         said, code = _line(error), _USER
+    except DamageError as error:
+        said, code = _line(error), _USER
+        if error.intact is not None:
+            said += f" On the command line: --resume {error.intact}"
     except DataError as error:
         said, code = str(error), _USER  # one line, or several files below it
     except Diverged as error:

@@ -110,15 +110,31 @@ class Placement:
     def optimizer(self, tx: optax.GradientTransformation) -> optax.GradientTransformation:
         return tx if self.mesh is None else zero1(tx, self.mesh, AXIS)
 
-    def state(self, init: Callable[..., Any], tx: Any, params: PyTree, *rest: Any) -> Any:
-        """`init(params, *rest)`, a training state, made where it is to lie."""
+    def state(
+        self,
+        init: Callable[..., Any],
+        tx: optax.GradientTransformation,
+        params: PyTree,
+        key: jax.Array,
+        batch: PyTree,
+        variables: PyTree,
+    ) -> Any:
+        """`init(params, key, batch, variables)`, a training state, made where it is to lie."""
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
         if self.mesh is None:
-            return init(params, *rest)
-        params, rest = jax.tree.map(_on_host, (params, rest))
+            return init(params, key, shapes, variables)
+        # On the host: every process has them, and can give them to all devices.
+        given = jax.tree.map(np.asarray, (params, jax.random.key_data(key), variables))
+        implementation = jax.random.key_impl(key)
+
+        def make(params, words, variables):
+            own = jax.random.wrap_key_data(words, impl=implementation)
+            return init(params, own, shapes, variables)
+
         whole = NamedSharding(self.mesh, PartitionSpec())
-        table = jax.tree.map(lambda _: whole, jax.eval_shape(init, params, *rest))
-        table = table._replace(opt_state=state_sharding(tx, params, whole, mesh=self.mesh))
-        return jax.jit(init, out_shardings=table)(params, *rest)
+        table = jax.tree.map(lambda _: whole, jax.eval_shape(make, *given))
+        table = table._replace(opt_state=state_sharding(tx, given[0], whole, mesh=self.mesh))
+        return jax.jit(make, out_shardings=table)(*given)
 
     def batch(self, batch: PyTree) -> PyTree:
         """A batch of this process on the devices, as part of the global batch."""
@@ -137,9 +153,3 @@ class Placement:
             if len(waiting) > size:
                 yield waiting.popleft()
         yield from waiting
-
-
-def _on_host(x: Any) -> Any:
-    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-        return x
-    return np.asarray(x)

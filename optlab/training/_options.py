@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from optlab.core import checks
 from optlab.training._console import UserError, check_number, check_whole, option
@@ -75,9 +75,9 @@ class RunOptions:
     """Decides the initial parameters, the order of the data and all that is drawn."""
     output: Path = Path("runs/train")
     """Folder of the run: checkpoints, metrics.jsonl, summary.json, curves.png."""
-    resume: Literal["auto", "never", "must"] = "auto"
+    resume: str = "auto"
     """Go on from the last checkpoint in the output folder: auto, if there is one; must, or fail;
-    never: begin anew, and move what is there into a folder in it."""
+    never: begin anew, and move what is there into a folder in it; or from that of a step: 400."""
     save_every: int = 200
     """Steps between checkpoints; the last step is always saved."""
     keep: int = 3
@@ -119,8 +119,9 @@ class RunOptions:
             check_whole("--patience", self.patience)
         if self.time_limit is not None:
             check_number("--time-limit", self.time_limit, checks.positive)
-        if self.resume not in ("auto", "never", "must"):
-            raise UserError(f"--resume: auto, never or must expected, got {self.resume!r}")
+        words = ("auto", "never", "must")
+        if self.resume not in words and not re.fullmatch("[0-9]{1,10}", str(self.resume)):
+            raise UserError(f"--resume: auto, never, must or a step expected, got {self.resume!r}")
         for field in ("wandb", "trackio"):
             project = getattr(self, field)
             if project is not None and not project.strip():

@@ -30,16 +30,18 @@ def record_of(
 
 
 def resumed_step(options: RunOptions, checkpoints: Checkpoints, record: Mapping[str, Any]) -> int:
-    """The step to go on from; 0 for a new run.
+    """The step of the checkpoint to go on from; 0 for a new run.
 
     Raises:
       UserError: if there must be a run and is none, or it drew other numbers or read other data.
     """
-    latest = checkpoints.latest()
-    if latest is None:
-        if options.resume == "must":
-            raise UserError(f"--resume must: there is no checkpoint in {options.output}")
-        return 0
+    steps = checkpoints.steps()
+    asked = int(options.resume) if options.resume.isdecimal() else max(steps, default=0)
+    if asked not in steps:
+        if options.resume in ("auto", "never"):
+            return 0
+        there = f"checkpoints of steps {', '.join(map(str, steps))}" if steps else "no checkpoint"
+        raise UserError(f"--resume {options.resume}: {options.output} has {there}")
     path = options.output / NAME
     old = json.loads(path.read_text()) if path.exists() else {}
     compared = [
@@ -55,7 +57,7 @@ def resumed_step(options: RunOptions, checkpoints: Checkpoints, record: Mapping[
                 f"{name}: the run in {options.output} began with {was}, now it is {now}; go on "
                 "with what it was, choose another --output, or start anew with --resume never"
             )
-    return latest
+    return asked
 
 
 def set_aside(output: Path) -> Path | None:

@@ -25,8 +25,7 @@ def loss_fn(params, batch, key):
 def trained(place, steps=4):
     tx = place.optimizer(ol.adamw(0.1))
     step = make_train_step(loss_fn, tx)
-    rest = (jax.random.key(0), place.batch(BATCH), None)
-    state = place.state(step.init, tx, PARAMS, *rest)
+    state = place.state(step.init, tx, PARAMS, jax.random.key(0), place.batch(BATCH), None)
     for batch in place.ahead([BATCH] * steps):
         state, loss = step.update(state, batch)
         loss.block_until_ready()

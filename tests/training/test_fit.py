@@ -160,7 +160,7 @@ def test_another_seed_or_batch_or_data_is_no_resume(tmp_path):
         fitted(tmp_path, batch_size=4)
     with pytest.raises(UserError, match="the data: "):
         fitted(tmp_path, bad=1)
-    with pytest.raises(UserError, match="--resume must: there is no checkpoint"):
+    with pytest.raises(UserError, match=r"--resume must: .* has no checkpoint"):
         fitted(tmp_path / "new", resume="must")
 
 
@@ -229,3 +229,31 @@ def test_what_is_monitored_must_be_there(tmp_path):
         fitted(tmp_path, evaluate=evaluate, monitor="accuracy")
     with pytest.raises(ValueError, match="mode must be 'min' or 'max'"):
         fitted(tmp_path, evaluate=evaluate, mode="least")
+
+
+def test_a_damaged_checkpoint_is_named_and_an_earlier_one_goes_on(whole, tmp_path, capsys):
+    fitted(tmp_path, evaluate=evaluate, steps=8)
+    folder = tmp_path / "checkpoints" / "8"
+    file = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+    code = ol.training.main("train", lambda: fitted(tmp_path, evaluate=evaluate))
+    said = capsys.readouterr().err
+    assert code == 2
+    assert said.startswith("train: ")
+    assert said.endswith("--resume 4\n")
+    run = fitted(tmp_path, evaluate=evaluate, resume="4")
+    chex.assert_trees_all_equal(run.state.params, whole[0].state.params)
+    assert comparable(run.rows) == comparable(whole[0].rows)
+    with pytest.raises(UserError, match=r"--resume 5: .* has checkpoints of steps 4, .*12"):
+        fitted(tmp_path, evaluate=evaluate, resume="5")
+
+
+def test_however_a_run_ends_its_curves_and_reason_are_there(tmp_path):
+    with pytest.raises(Terminated):
+        fitted(tmp_path, callbacks=signalled_at(3))
+    found = json.loads((tmp_path / "summary.json").read_text())
+    assert found["reason"].startswith("ended by SIGTERM, step 3 is saved")
+    assert found["seconds"] > 0
+    assert (tmp_path / "curves.png").read_bytes().startswith(PNG)

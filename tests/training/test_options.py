@@ -50,7 +50,7 @@ def test_a_changed_default_keeps_its_help(capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "Updates of the parameters, those before a resume included. (default: 1500)" in text
     assert "--time-limit {None}|TIME" in text
-    assert "--resume {auto,never,must}" in text
+    assert "--resume STR" in text
 
 
 @pytest.mark.parametrize(
