@@ -50,31 +50,11 @@ class Mean(NamedTuple):
     @classmethod
     def of(cls, values: Any, valid: Any = None) -> Mean:
         """The mean of a batch; entries where `valid`, of the same shape, is false are left out."""
-        values = jnp.asarray(values)
-        if not jnp.issubdtype(values.dtype, jnp.floating):
-            values = values.astype(jnp.float32)
-        values = values.astype(numerics.compute_dtype(values.dtype))
-        if valid is None:
-            count = jnp.asarray(values.size, jnp.int32)
-        else:
-            valid = jnp.asarray(valid).astype(bool)
-            if valid.shape != values.shape:
-                raise ValueError(
-                    f"Mean.of: valid must have the shape of the values, {values.shape}, got "
-                    f"{valid.shape}."
-                )
-            values = jnp.where(valid, values, 0)  # what is left out may be NaN
-            count = jnp.sum(valid, dtype=jnp.int32)
-        total = jnp.sum(values)
-        return cls(total, jnp.zeros_like(total), count)
+        return cls(*_of(values, valid))
 
     def merge(self, other: Mean) -> Mean:
         """The mean of both."""
-        total = self.total + other.total
-        back = total - self.total
-        lost = (self.total - (total - back)) + (other.total - back)
-        lost = jnp.where(jnp.isfinite(total), lost, 0)
-        return Mean(total, self.error + other.error + lost, self.count + other.count)
+        return _merge(self, other)
 
     def sum(self) -> float:
         """The sum, on the host."""
@@ -91,3 +71,33 @@ class Mean(NamedTuple):
         if count < 0:
             raise OverflowError("Mean: more than 2**31 - 1 values; read it more often.")
         return self.sum() / count if count else math.nan
+
+
+@jax.jit
+def _of(values: Any, valid: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    values = jnp.asarray(values)
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        values = values.astype(jnp.float32)
+    values = values.astype(numerics.compute_dtype(values.dtype))
+    if valid is None:
+        count = jnp.asarray(values.size, jnp.int32)
+    else:
+        valid = jnp.asarray(valid).astype(bool)
+        if valid.shape != values.shape:
+            raise ValueError(
+                f"Mean.of: valid must have the shape of the values, {values.shape}, got "
+                f"{valid.shape}."
+            )
+        values = jnp.where(valid, values, 0)  # what is left out may be NaN
+        count = jnp.sum(valid, dtype=jnp.int32)
+    total = jnp.sum(values)
+    return total, jnp.zeros_like(total), count
+
+
+@jax.jit
+def _merge(left: Mean, right: Mean) -> Mean:
+    total = left.total + right.total
+    back = total - left.total
+    lost = (left.total - (total - back)) + (right.total - back)
+    lost = jnp.where(jnp.isfinite(total), lost, 0)
+    return Mean(total, left.error + right.error + lost, left.count + right.count)

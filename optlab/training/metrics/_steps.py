@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -58,6 +59,11 @@ def in_top_k(labels: Any, logits: Any, k: int) -> jax.Array:
     """
     if not isinstance(k, int) or k < 1:
         raise ValueError(f"in_top_k: k must be a whole number >= 1, got {k!r}.")
+    return _in_top_k(labels, logits, k)
+
+
+@partial(jax.jit, static_argnums=2)
+def _in_top_k(labels: Any, logits: Any, k: int) -> jax.Array:
     logits = jnp.asarray(logits)
     labels = _label_indices("in_top_k", jnp.asarray(labels), logits.shape)
     classes = logits.shape[-1]
@@ -95,6 +101,11 @@ def confusion(labels: Any, predictions: Any, classes: int, valid: Any = None) ->
     """
     if not isinstance(classes, int) or classes < 1:
         raise ValueError(f"confusion: classes must be a whole number >= 1, got {classes!r}.")
+    return _confusion(labels, predictions, classes, valid)
+
+
+@partial(jax.jit, static_argnums=2)
+def _confusion(labels: Any, predictions: Any, classes: int, valid: Any) -> jax.Array:
     labels, predictions = jnp.asarray(labels), jnp.asarray(predictions)
     valid = jnp.ones(labels.shape, bool) if valid is None else jnp.asarray(valid).astype(bool)
     if not labels.shape == predictions.shape == valid.shape:

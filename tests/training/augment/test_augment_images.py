@@ -60,7 +60,7 @@ def test_flips_come_as_often_as_they_should():
     assert abs(flipped - count * p) < 5 * np.sqrt(count * p * (1 - p))
 
 
-@pytest.mark.parametrize("side", [7, 6])  # with and without a pixel in the middle
+@pytest.mark.parametrize("side", [6, pytest.param(7, marks=pytest.mark.slow)])  # 7 has a middle
 def test_quarter_turns_are_counter_clockwise_and_move_pixels_without_mixing_them(side):
     image = images(shape=(side, side, 2))
     turn = jax.vmap(lambda d: augment.random_rotation((d, d))(KEY, {"image": image})["image"])

@@ -91,6 +91,7 @@ def test_weights_are_beta_distributed(alpha):
     assert scipy.stats.kstest(inside, cdf).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_mixing_distributions_mixes_them():
     batch = coloured() | {"label": np.eye(3, dtype=np.float32)[np.arange(COUNT) % 3]}
     as_numbers = coloured(3)
