@@ -233,11 +233,10 @@ def test_what_is_monitored_must_be_there(tmp_path):
 
 def test_a_damaged_checkpoint_is_named_and_an_earlier_one_goes_on(whole, tmp_path, capsys):
     fitted(tmp_path, evaluate=evaluate, steps=8)
-    folder = tmp_path / "checkpoints" / "8"
-    file = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(bytes(content))
+    for file in (tmp_path / "checkpoints" / "8" / "state").rglob("d/*"):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(bytes(content))
     code = ol.training.main("train", lambda: fitted(tmp_path, evaluate=evaluate))
     said = capsys.readouterr().err
     assert code == 2
