@@ -1,13 +1,9 @@
-"""Checkpoints that can be believed: written beside a manifest, verified when read.
-
-Orbax writes and reads the arrays; this is the only file that uses it.
-"""
+"""Checkpoints that can be believed: written beside a manifest, verified when read."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,13 +11,12 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
+from optlab.training import _orbax_checkpoints as orbax
 from optlab.training import _stored
 from optlab.training._manifest import Manifest, MismatchError, table
-from optlab.training._step_folders import MANIFEST, STATE, StepFolders, best_of
-from optlab.training.data._errors import extra
+from optlab.training._step_folders import StepFolders, best_of
 
 PyTree = Any
-_LOGGER = logging.getLogger("absl")
 
 
 class DamageError(ValueError):
@@ -30,6 +25,18 @@ class DamageError(ValueError):
     Attributes:
       step: the damaged one.
       intact: another step that was verified, the nearest earlier one if there is one; or None.
+
+    Example:
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> with ol.training.Checkpoints("damaged run") as checkpoints:
+      ...     written = [checkpoints.save(jnp.arange(3), step) for step in (100, 200)]
+      >>> (checkpoints.folder / "200" / "manifest" / "metadata").unlink()
+      >>> try:
+      ...     state = checkpoints.restore(jnp.arange(3))
+      ... except ol.training.DamageError as error:
+      ...     state = checkpoints.restore(jnp.arange(3), step=error.intact)
+      >>> checkpoints.steps()
+      [100, 200]
     """
 
     def __init__(self, message: str, step: int, intact: int | None = None):
@@ -41,7 +48,16 @@ class DamageError(ValueError):
 
 
 class WriteError(OSError):
-    """A checkpoint could not be written; those written before are as they were."""
+    """A checkpoint could not be written; those written before are as they were.
+
+    Example:
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> try:
+      ...     ol.training.Checkpoints("/proc/run").save(jnp.arange(3), 1)
+      ... except ol.training.WriteError as error:
+      ...     print(str(error)[:52])
+      checkpoint 1 could not be written to /proc/run: [Err
+    """
 
 
 class Checkpoints:
@@ -76,10 +92,9 @@ class Checkpoints:
       is not after the latest. Pickle is never read, nor written.
 
     Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from optlab.training._checkpoints import Checkpoints
+      >>> import jax, jax.numpy as jnp, optlab as ol
       >>> state = {"params": jnp.arange(3.0), "key": jax.random.key(0)}
-      >>> with Checkpoints("run", config={"model": "three numbers"}) as checkpoints:
+      >>> with ol.training.Checkpoints("run", config={"model": "three numbers"}) as checkpoints:
       ...     for step in (100, 200):
       ...         _ = checkpoints.save(state, step, metric=-step)
       >>> checkpoints.latest(), checkpoints.best()
@@ -97,8 +112,7 @@ class Checkpoints:
             raise TypeError(f"config must be something JSON can hold: {error}") from error
         self.keep = keep
         self._folders = StepFolders(folder)
-        self._writer: Any = None
-        self._writing: int | None = None
+        self._writer: orbax.Writer | None = None
         self._sweeper: threading.Thread | None = None
         self._here: int | None = None  # the step last saved or restored
         self._restored: int | None = None  # and not saved since
@@ -146,19 +160,9 @@ class Checkpoints:
         arrays = map(_stored.stored, jax.tree.leaves(state))
         with self._reported(step):
             self._set_aside()
-            ocp, writer = _orbax(), self._open()
-            self._writing = step
-            written = writer.save(
-                step,
-                args=ocp.args.Composite(
-                    **{
-                        STATE: ocp.args.StandardSave(dict(zip(names, arrays, strict=True))),
-                        MANIFEST: ocp.args.JsonSave(manifest.to_json()),
-                    }
-                ),
-            )
-            if not written:
-                raise RuntimeError("Orbax skipped it")
+            if self._writer is None:
+                self._writer = orbax.Writer(self.folder)
+            self._writer.start(step, dict(zip(names, arrays, strict=True)), manifest.to_json())
         self._here, self._restored = step, None
         return True
 
@@ -168,16 +172,16 @@ class Checkpoints:
         Raises:
           WriteError: if it could not be written; once.
         """
-        if self._writing is None:
+        if self._writer is None or self._writer.step is None:
             return
-        with self._reported(self._writing):
-            self._writer.wait_until_finished()
-        self._writing = None
+        with self._reported(self._writer.step):
+            self._writer.finish()
         if jax.process_index() == 0:
             self._folders.prune(self.keep)
             self._join_sweeper()
             self._sweeper = threading.Thread(target=self._folders.sweep, daemon=True)
             self._sweeper.start()
+        _meet("old ones put away")
 
     def close(self) -> None:
         """Waits, and ends Orbax's threads; a later `save` starts them again.
@@ -223,14 +227,18 @@ class Checkpoints:
         with self._damage(step):
             return self._folders.manifest(step)
 
-    def restore(self, like: PyTree, step: int | None = None, *, best: bool = False) -> PyTree:
-        """The state that was saved, bit for bit.
+    def restore(
+        self, like: PyTree, step: int | None = None, *, best: bool = False, part: str = ""
+    ) -> PyTree:
+        """The state that was saved, or a part of it, bit for bit.
 
         Args:
           like: a state, or its shapes as `jax.eval_shape` gives them. A leaf goes where `like` is
             (its sharding, whatever it was saved with); without a place, it is free to move.
           step: which; None for the latest.
           best: the one with the highest metric instead; a look, not where the run goes on.
+          part: path of a part, such as `"params"`: of a state with other parts, only this one is
+            read, and `like` is a tree of that part. A look as well.
 
         Returns:
           A tree like `like`.
@@ -252,35 +260,32 @@ class Checkpoints:
             raise FileNotFoundError(f"there is {what} in {self.folder}")
         self._require(wanted)
         try:
-            state = self._read(like, wanted)
+            state = self._read(like, wanted, part)
         except DamageError as error:
-            raise self._with_offer(like, error) from error.__cause__
-        if not best:
+            raise self._with_offer(like, part, error) from error.__cause__
+        if not best and not part:
             self._here = self._restored = wanted
         return state
 
-    def _read(self, like: PyTree, step: int) -> PyTree:
+    def _read(self, like: PyTree, step: int, part: str) -> PyTree:
+        folder, names = self._folders.of(step), table(like, part)
         with self._damage(step):
-            manifest = self._folders.manifest(step)
-        manifest.require(like, self.config, str(self._folders.of(step)))
+            manifest = self._folders.manifest(step).within(part)
+        manifest.require(names, self.config, str(folder))
         leaves, structure = jax.tree.flatten(like)
         for leaf in leaves:  # a sharding that does not divide a shape is no damage
             if (place := _stored.place(leaf)) is not None:
                 place.shard_shape(leaf.shape)
-        names = table(like)
         targets = dict(zip(names, map(_stored.target, leaves), strict=True))
-        ocp = _orbax()
-        with self._damage(step), _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as r:
-            found = r.restore(
-                self._folders.of(step) / STATE, args=ocp.args.StandardRestore(targets)
-            )
-        state = jax.tree.unflatten(
-            structure,
-            [_stored.returned(found[n], leaf) for n, leaf in zip(names, leaves, strict=True)],
-        )
         with self._damage(step):
-            manifest.require_sums(state)
-        return state
+            found = orbax.read(folder, targets, partial=bool(part))
+        arrays = {
+            name: _stored.returned(found[name], leaf)
+            for name, leaf in zip(names, leaves, strict=True)
+        }
+        with self._damage(step):
+            manifest.require_sums(arrays)
+        return jax.tree.unflatten(structure, list(arrays.values()))
 
     def _require(self, step: int) -> None:
         if step not in (steps := self.steps()):
@@ -296,16 +301,16 @@ class Checkpoints:
             raise
         except (OSError, ValueError, LookupError) as error:
             self._damaged.add(step)
-            message = f"{self._folders.of(step)} is damaged: {_reason(error)}."
+            message = f"{self._folders.of(step)} is damaged: {orbax.reason(error)}."
             raise DamageError(message, step) from error
 
-    def _with_offer(self, like: PyTree, error: DamageError) -> DamageError:
+    def _with_offer(self, like: PyTree, part: str, error: DamageError) -> DamageError:
         """The error with a step that is intact: the nearest earlier one, else a later one."""
         others = sorted(set(self.steps()) - {error.step}, key=lambda s: (s > error.step, -s))
         intact = None
         for step in others:
             with contextlib.suppress(DamageError, MismatchError):
-                self._read(like, step)
+                self._read(like, step, part)
                 intact = step
                 break
         if intact is None:
@@ -330,20 +335,20 @@ class Checkpoints:
     def _set_aside(self) -> None:
         """Renames what was found damaged, and what lies after the step the run goes on from."""
         start = self._restored
+        if start is None and not self._damaged:
+            return
         steps = [
             step
             for step in self.steps()
             if step in self._damaged or (start is not None and step > start)
         ]
-        if not steps:
-            return
-        self._drop_writer()  # it remembers the steps it has seen
+        _meet("listed")  # before another process renames what this one should have seen
+        if steps:
+            self._drop_writer()  # it remembers the steps it has seen
         if jax.process_index() == 0:
             for step in steps:
-                aside = "damaged" if step in self._damaged else "replaced"
-                self._folders.set_aside(step, aside)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("optlab: checkpoints set aside")
+                self._folders.set_aside(step, "damaged" if step in self._damaged else "replaced")
+        _meet("set aside")
         self._damaged.clear()
 
     @contextlib.contextmanager
@@ -352,10 +357,10 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
-            self._writing = self._here = None
+            self._here = None
             with contextlib.suppress(OSError, ValueError, RuntimeError):  # the same again
                 self._drop_writer()
-            reason = _reason(error)
+            reason = orbax.reason(error)
             latest = self.latest()
             left = "none is complete" if latest is None else f"the latest complete one is {latest}"
             raise WriteError(
@@ -363,27 +368,10 @@ class Checkpoints:
                 f"Earlier checkpoints are as they were; {left}."
             ) from error
 
-    def _open(self) -> Any:
-        if self._writer is None:
-            ocp = _orbax()
-            _LOGGER.addFilter(_is_news)
-            self._writer = ocp.CheckpointManager(
-                self.folder,
-                options=ocp.CheckpointManagerOptions(
-                    cleanup_tmp_directories=True,
-                    lightweight_initialize=True,  # reads nothing of what may be damaged
-                    preservation_policy=ocp.checkpoint_managers.LatestN(None),
-                ),
-            )
-        return self._writer
-
     def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
-            try:
-                writer.close()
-            finally:
-                _LOGGER.removeFilter(_is_news)
+            writer.close()
 
     def _join_sweeper(self) -> None:
         if self._sweeper is not None:
@@ -391,27 +379,7 @@ class Checkpoints:
             self._sweeper = None
 
 
-def _orbax() -> Any:
-    return extra("orbax.checkpoint", "a checkpoint", name="flax", package="orbax-checkpoint")
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error, without TensorStore's own particulars."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].split(" [tensorstore_spec=")[0].split(" [source locations=")[0]
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Orbax logs the traces of what it raises as well; who gets the error needs them once."""
-    return not (record.exc_info and "orbax" in record.pathname)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    known = _is_news in _LOGGER.filters
-    _LOGGER.addFilter(_is_news)
-    try:
-        yield
-    finally:
-        if not known:
-            _LOGGER.removeFilter(_is_news)
+def _meet(where: str) -> None:
+    """Waits for the other processes, if there are any."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(f"optlab checkpoints: {where}")

@@ -42,9 +42,9 @@ def checksums(tree: PyTree) -> PyTree:
       2**32 places apart have the same place.
 
     Example:
-      >>> import jax.numpy as jnp
-      >>> from optlab.training._checksums import checksums
-      >>> checksums({"w": jnp.zeros(3)})["w"] == checksums({"w": -jnp.zeros(3)})["w"]
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> plus, minus = (ol.training.checksums({"w": sign * jnp.zeros(3)}) for sign in (1, -1))
+      >>> plus["w"] == minus["w"]
       Array([False, False], dtype=bool)
     """
     leaves, structure = jax.tree.flatten(tree)

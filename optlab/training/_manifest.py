@@ -25,7 +25,18 @@ _SHOWN = 5
 
 
 class MismatchError(ValueError):
-    """A checkpoint holds other arrays than those asked for: another width, another optimizer."""
+    """A checkpoint holds other arrays than those asked for: another width, another optimizer.
+
+    Example:
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> with ol.training.Checkpoints("narrow run") as checkpoints:
+      ...     written = checkpoints.save({"w": jnp.zeros(3)}, 1)
+      >>> try:
+      ...     checkpoints.restore({"w": jnp.zeros(4)})
+      ... except ol.training.MismatchError as error:
+      ...     print(str(error).splitlines()[1])
+        w: float32[3] in the checkpoint, float32[4] here
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +66,9 @@ class Manifest:
       leaves: shape, dtype and checksum by path.
 
     Example:
-      >>> import jax.numpy as jnp
-      >>> from optlab.training._manifest import Manifest
-      >>> manifest = Manifest.of({"w": jnp.ones(3)}, step=7, config={"seed": 0})
-      >>> manifest.leaves["w"].kind, Manifest.parse(manifest.to_json()) == manifest
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> manifest = ol.training.Manifest.of({"w": jnp.ones(3)}, step=7, config={"seed": 0})
+      >>> manifest.leaves["w"].kind, ol.training.Manifest.parse(manifest.to_json()) == manifest
       ('float32[3]', True)
     """
 
@@ -111,9 +121,17 @@ class Manifest:
         metric = None if metric is None else float(metric)
         return cls(**{**content, "metric": metric, "leaves": leaves})
 
-    def require(self, like: PyTree, config: Mapping[str, Any], where: str) -> None:
-        """Raises `MismatchError` unless the leaves are those of `like`, in path, shape, dtype."""
-        wanted = table(like)
+    def within(self, part: str) -> Manifest:
+        """The manifest of the leaves at or below a path; `""` is above all."""
+        leaves = {
+            path: leaf
+            for path, leaf in self.leaves.items()
+            if part in ("", path) or path.startswith(f"{part}/")
+        }
+        return dataclasses.replace(self, leaves=leaves)
+
+    def require(self, wanted: Mapping[str, Leaf], config: Mapping[str, Any], where: str) -> None:
+        """Raises `MismatchError` unless the leaves are those of a table, in path, shape, dtype."""
         lines = []
         for path in sorted({*self.leaves, *wanted}):
             there, here = self.leaves.get(path), wanted.get(path)
@@ -141,21 +159,19 @@ class Manifest:
             )
         )
 
-    def require_sums(self, state: PyTree) -> None:
-        """Raises `ValueError` naming the first leaf whose bits are not those that were saved."""
-        pairs = jax.tree.leaves(jax.device_get(checksums(state)))
-        damaged = [
-            path
-            for path, pair in zip(table(state), pairs, strict=True)
-            if hex_text(pair) != self.leaves[path].checksum
-        ]
+    def require_sums(self, found: Mapping[str, Any]) -> None:
+        """Raises `ValueError` naming the first array whose bits are not those that were saved."""
+        pairs = jax.device_get(checksums(dict(found)))
+        damaged = [path for path in found if hex_text(pairs[path]) != self.leaves[path].checksum]
         if damaged:
             more = f" and {len(damaged) - 1} more leaves do" if damaged[1:] else " does"
             raise ValueError(f"{damaged[0]}{more} not have the checksum of what was saved")
 
 
-def table(tree: PyTree) -> dict[str, Leaf]:
+def table(tree: PyTree, under: str = "") -> dict[str, Leaf]:
     """Shape and dtype of each leaf by path, in the order of the leaves.
+
+    Paths begin with `under`, if the tree is a part of another.
 
     Raises:
       TypeError: naming a leaf that is no array and no number.
@@ -163,7 +179,7 @@ def table(tree: PyTree) -> dict[str, Leaf]:
     """
     found: dict[str, Leaf] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        name = trees.path_text(path) or "."
+        name = "/".join(filter(None, (under, trees.path_text(path)))) or "."
         if isinstance(leaf, bool | int | float | complex):
             leaf = np.asarray(leaf)
         if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):

@@ -7,6 +7,7 @@ import os
 import pathlib
 import pickle
 import sys
+from typing import NamedTuple
 
 import chex
 import jax
@@ -353,6 +354,38 @@ def test_a_look_at_the_best_changes_nothing(tmp_path):
         checkpoints.restore(small(), best=True)
         checkpoints.save(small(3), 3, metric=0.0)
     assert checkpoints.steps() == [1, 2, 3]
+
+
+# --- parts
+
+
+def test_a_part_is_read_without_the_rest(tmp_path):
+    params = {"dense": {"kernel": jnp.arange(6.0).reshape(2, 3)}, "dense_2": jnp.ones(2)}
+    state = {"params": params, "opt": ol.adam(0.1).init(params), "step": jnp.int32(3)}
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, 7)
+        assert bits(checkpoints.restore(params, part="params")) == bits(params)
+        dense = checkpoints.restore(params["dense"], part="params/dense")
+        assert bits(dense) == bits(params["dense"])
+        assert int(checkpoints.restore(jnp.int32(0), part="step")) == 3
+        with pytest.raises(
+            MismatchError, match=r"params/dense_2: float32\[2\] in .*, missing here"
+        ):
+            checkpoints.restore({"dense": params["dense"]}, part="params")
+        with pytest.raises(MismatchError, match="parms/dense/kernel: missing in the checkpoint"):
+            checkpoints.restore(params, part="parms")
+
+
+def test_the_order_of_the_leaves_does_not_matter(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save({"a": jnp.ones(2), "b": jnp.zeros(2)}, 1)
+        found = checkpoints.restore(Backwards(b=jnp.zeros(2), a=jnp.zeros(2)))
+    chex.assert_trees_all_equal(found, Backwards(b=jnp.zeros(2), a=jnp.ones(2)))
+
+
+class Backwards(NamedTuple):
+    b: jax.Array
+    a: jax.Array
 
 
 # --- arguments
