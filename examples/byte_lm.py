@@ -143,7 +143,7 @@ def program(args: list[str] | None) -> None:
         lambda params, batch, key: losses(params, batch).mean(),
         params,
         tx,
-        data.Batches(parts["train"], config.batch_size, seed=config.seed),
+        config.batches(parts["train"]),
         config,
         evaluate=ol.training.evaluator(
             lambda params, batch: {"nats": losses(params, batch)}, held_out, 64, judged

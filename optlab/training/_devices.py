@@ -65,8 +65,8 @@ def data_mesh(spec: str) -> Mesh:
 
     Example:
       >>> import optlab as ol
-      >>> ol.training.data_mesh("data=1").shape
-      OrderedDict({'data': 1})
+      >>> ol.training.data_mesh("data=1").axis_names
+      ('data',)
     """
     name, _, size = spec.partition("=")
     if name != AXIS or not size.isdecimal() or int(size) < 1:

@@ -77,7 +77,7 @@ def fit(
       loss_fn: see `make_train_step`.
       params: initial parameters. variables: what the model keeps beside them.
       tx: optlab's or Optax's transformation. Gradients are clipped, averaged, guarded in it.
-      batches: with `iterate(start, stop)`, such as `ol.training.data.Batches`; of this process.
+      batches: with `iterate(start, stop)`; `options.batches(source)` makes them.
       options: steps, output folder, seed and all the rest.
       evaluate: `(params) -> dict of numbers`, or `(params, variables)` where there are any; called
         with the parameters to evaluate with. Its numbers are reported as `validation_...`.
@@ -112,10 +112,12 @@ def fit(
       >>> def loss_fn(params, batch, key):
       ...     return jnp.mean((params * batch["x"] - batch["y"]) ** 2)
       >>> with tempfile.TemporaryDirectory() as folder:
+      ...     options = ol.training.RunOptions(steps=40, batch_size=16, output=folder)
       ...     run = ol.training.fit(
-      ...         loss_fn, jnp.zeros(()), ol.sgd(0.5), ol.training.data.Batches(source, 16, seed=0),
-      ...         ol.training.RunOptions(steps=40, batch_size=16, output=folder, save_every=40),
+      ...         loss_fn, jnp.zeros(()), ol.sgd(0.5), options.batches(source), options
       ...     )
+      training  step 20/40 ...
+      training  step 40/40 ...
       >>> run.params.round(2), run.reason
       (Array(3., dtype=float32), 'finished')
     """

@@ -7,9 +7,12 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import jax
+
 from optlab.core import checks
 from optlab.training._console import UserError, check_number, check_whole, option
 from optlab.training._files import check_writable, plain
+from optlab.training.data import Batches, Source
 
 Options = TypeVar("Options", bound="RunOptions")
 
@@ -168,6 +171,20 @@ class RunOptions:
             output=self.output / "smoke",
             resume="never" if self.resume == "auto" else self.resume,
             smoke=False,
+        )
+
+    def batches(self, source: Source) -> Batches:
+        """The batches of a run with these options: this process's part of each.
+
+        Raises:
+          DataError, ValueError: see `ol.training.data.Batches`.
+        """
+        return Batches(
+            source,
+            self.batch_size,
+            seed=self.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -59,8 +59,7 @@ def fitted(output, *, tx=None, bad=None, width=16, loss=loss_fn, seed=0, **rest)
     names = {field.name for field in dataclasses.fields(Options)}
     fields = {name: rest.pop(name) for name in names & set(rest)}
     options = Options(output=output, seed=seed, **fields)
-    part = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    batches = data.Batches(source(bad), options.batch_size, seed=seed, **part)
+    batches = options.batches(source(bad))
     tx = ol.average_params(ol.adam(3e-2), ema=0.5) if tx is None else tx
     return ol.training.fit(loss, initial(width), tx, batches, options, progress_lines=0, **rest)
 
