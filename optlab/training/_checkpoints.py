@@ -73,6 +73,7 @@ class Checkpoints:
     damaged or because an earlier one was asked for, the next save sets them aside under a name
     such as `300.damaged-1` or `300.replaced-1`, and nothing touches them again.
 
+    Close it, or use it in a `with`: an interpreter that ends does not wait for what is under way.
     One object, in one process for each host, writes to a folder at a time; others may read it.
     Opening a folder writes nothing; the first save deletes what killed processes left unfinished.
 
@@ -142,7 +143,7 @@ class Checkpoints:
 
         Returns:
           Whether a checkpoint is being written: False if the step is the one that was saved or
-          restored last, which is there already.
+          restored last, which is there already, with the metric it had.
 
         Raises:
           WriteError: if this checkpoint cannot be begun, or the one before was not finished.

@@ -56,7 +56,7 @@ def written(folder, steps, metrics=None, **options):
 
 
 def test_every_kind_of_leaf_comes_back_bit_for_bit(tmp_path):
-    dtypes = "int4 uint4 int2 float4_e2m1fn float8_e4m3fn float8_e5m2 bfloat16 float16 complex64"
+    dtypes = "int4 uint4 float4_e2m1fn float8_e4m3fn bfloat16 complex64"
     nan = np.array([0x7FC00001, 0x80000000, 0xFFFFFFFF], np.uint32).view(np.float32)
     state = {
         **{name: jnp.asarray([1, 0, 1]).astype(name) for name in dtypes.split()},
@@ -88,8 +88,7 @@ def test_the_state_may_be_a_single_array_or_have_no_entries(tmp_path):
             chex.assert_trees_all_equal(checkpoints.restore(state), state)
 
 
-@pytest.mark.parametrize("abstract", [False, True])
-def test_an_optimizer_goes_on_as_if_it_had_not_stopped(tmp_path, abstract):
+def test_an_optimizer_goes_on_as_if_it_had_not_stopped(tmp_path):
     eight = ol.storage.int8()
     adamw = ol.store(ol.adamw(1e-2), {"first": eight, "second": eight}, min_size=1)
     tx = ol.chain(ol.clip_by_global_norm(1.0), adamw)
@@ -105,9 +104,8 @@ def test_an_optimizer_goes_on_as_if_it_had_not_stopped(tmp_path, abstract):
     state = step((params, tx.init(params)))
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, 1)
-        like = jax.eval_shape(lambda: (params, tx.init(params))) if abstract else state
-        found = checkpoints.restore(like)
-    assert bits(step(found)) == bits(step(state))
+        for like in (state, jax.eval_shape(lambda: (params, tx.init(params)))):
+            assert bits(step(checkpoints.restore(like))) == bits(step(state))
     assert step._cache_size() == 1
 
 

@@ -13,8 +13,7 @@ from jax.sharding import PartitionSpec as P
 from optlab.training._checksums import checksums
 
 DTYPES = (  # noqa: SIM905
-    "bool int2 int4 uint4 int8 uint8 int16 int32 uint32 float4_e2m1fn float8_e4m3fn float8_e5m2 "
-    "bfloat16 float16 float32 complex64"
+    "bool int4 uint4 int8 int16 int32 float4_e2m1fn float8_e4m3fn bfloat16 float16 complex64"
 ).split()
 
 
@@ -108,9 +107,9 @@ def test_what_counts_are_bits_not_numbers():
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_the_sharding_does_not_matter(kind):
     mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind, kind))
-    tree = {dtype: numbers(dtype) for dtype in ("float32", "bfloat16", "uint4", "bool")}
+    tree = {dtype: numbers(dtype) for dtype in ("float32", "uint4", "bool")}
     plain = jax.device_get(checksums(tree))
-    for spec in (P("data", "model"), P(None, ("data", "model")), P()):
+    for spec in (P("data", "model"), P(None, "data")):
         spread = jax.device_put(tree, NamedSharding(mesh, spec))
         chex.assert_trees_all_equal(jax.device_get(checksums(spread)), plain)
 
