@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import _report
+import _results
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -147,8 +149,8 @@ def prepared(source: data.Source, *rows: Any) -> Parts:
     return Parts(*(scale(part) for part in (train, *others)), mean, deviation)
 
 
-def train(config: Config, parts: Parts, title: str, progress_lines: int = 10) -> dict[str, float]:
-    """Trains on one part, chooses by the second, and gives the metrics of the third."""
+def train(config: Config, parts: Parts, title: str, progress_lines: int = 10) -> Any:
+    """Trains on one part, chooses by the second; metrics of the third, and the parameters."""
     binary = "label" in parts.train.gather([])
     model = Model(config.width, config.dropout)
 
@@ -177,27 +179,30 @@ def train(config: Config, parts: Parts, title: str, progress_lines: int = 10) ->
     )
     run = ol.training.fit(
         loss_fn,
-        model.init(jax.random.key(config.seed), features)["params"],
+        jax.jit(model.init)(jax.random.key(config.seed), features)["params"],
         optimizer(config),
         data.Batches(parts.train, config.batch_size, seed=config.seed),
         config,
         evaluate=validate,
         monitor="loss" if binary else "rmse",
+        config={"trainer": "tabular", "model": _report.one_line(model)},
         title=title,
         progress_lines=progress_lines,
     )
-    return test(run.params)
+    return test(run.params), run.params
 
 
 def program(args: list[str] | None) -> None:
-    config = ol.training.parse(Config, args)
+    config = ol.training.parse(Config, args).effective()
     source = load(config)
     field = "label" if "label" in source.gather([]) else None
     print(f"{source!r}\n{optimizer(config)!r}\n", flush=True)
     if config.folds is None:
         everything = data.Arrays({"row": np.arange(len(source))} | _labels(source, field), "rows")
         parts = data.split(everything, SHARES, config.seed, field)
-        found = train(config, prepared(source, *(p.column("row") for p in parts)), "tabular")
+        rows = (part.column("row") for part in parts)
+        found, params = train(config, prepared(source, *rows), "tabular")
+        _results.leave(config.output, params, found)
         print("test: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
         return
     most = len(source) if field is None else int(np.bincount(source.column(field)).min())
@@ -210,7 +215,7 @@ def program(args: list[str] | None) -> None:
         parts = data.split(kept, (1 - SHARES[1], SHARES[1]), config.seed, field)
         own = dataclasses.replace(config, output=config.output / f"fold-{number}")
         chosen = [part.column("row") for part in parts]
-        return train(own, prepared(source, *chosen, held_out), f"fold {number}", 2)
+        return train(own, prepared(source, *chosen, held_out), f"fold {number}", 2)[0]
 
     found = ol.training.cross_validate(
         fold,
@@ -219,7 +224,7 @@ def program(args: list[str] | None) -> None:
         seed=config.seed,
         stratify=None if field is None else source.column(field),
     )
-    (config.output / "cross_validation.json").write_text(found.to_json() + "\n")
+    _report.save(config.output, {"cross_validation.json": (found.to_json() + "\n").encode()})
     print(f"\n{found}")
 
 
