@@ -242,3 +242,14 @@ def saturate(gradient: jax.Array) -> jax.Array:
     if jnp.iscomplexobj(gradient):
         return lax.complex(saturate(gradient.real), saturate(gradient.imag))
     return lax.clamp(-bound, gradient, bound)
+
+
+def positions(like: jax.Array) -> jax.Array:
+    """The number of each entry in row-major order, modulo 2**32, sharded like the array."""
+    total, stride = jnp.zeros((), jnp.uint32), 1
+    sharding = getattr(jax.typeof(like), "sharding", None)
+    for axis in reversed(range(like.ndim)):
+        places = lax.broadcasted_iota(jnp.uint32, like.shape, axis, out_sharding=sharding)
+        total = total + places * np.uint32(stride & 0xFFFFFFFF)
+        stride *= like.shape[axis]
+    return total

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+
+from optlab.core import numerics
 
 
 class Noise(NamedTuple):
@@ -37,7 +38,7 @@ class Noise(NamedTuple):
         Weyl's sequence of positions, and one round of mixing: rounding needs no better numbers
         (over 5,000 lags correlations stay below 2 %), and they are a large part of its cost.
         """
-        x = _positions(like) * np.uint32(0x9E3779B1) + self.key
+        x = numerics.positions(like) * np.uint32(0x9E3779B1) + self.key
         return (x ^ (x >> np.uint32(15))) * np.uint32(0x735A2D97)
 
     def uniform(self, like: jax.Array) -> jax.Array:
@@ -102,14 +103,3 @@ def _mix(x: jax.Array) -> jax.Array:
     x = (x ^ (x >> np.uint32(16))) * np.uint32(0x21F0AAAD)
     x = (x ^ (x >> np.uint32(15))) * np.uint32(0x735A2D97)
     return x ^ (x >> np.uint32(15))
-
-
-def _positions(like: jax.Array) -> jax.Array:
-    """The number of each entry in row-major order, modulo 2**32, sharded like the array."""
-    total, stride = jnp.zeros((), jnp.uint32), 1
-    sharding = getattr(jax.typeof(like), "sharding", None)
-    for axis in reversed(range(like.ndim)):
-        places = lax.broadcasted_iota(jnp.uint32, like.shape, axis, out_sharding=sharding)
-        total = total + places * np.uint32(stride & 0xFFFFFFFF)
-        stride *= like.shape[axis]
-    return total

@@ -14,7 +14,7 @@ _checkpoints  written atomically, verified when read; _manifest, _checksums, _st
 _writers      TensorBoard, Weights & Biases, trackio
 _json_lines   metrics.jsonl
 _progress, _report, _curves  what a run shows, and leaves behind
-_record, _files     what a run says of itself; files written all or none
+_record, _versions, _files  what a run says of itself; files written all or none
 _signals, _profile  asked to stop; a profile of some steps
 
 flax, orbax, grain, matplotlib and the others are imported where they are used.

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from optlab.core import numerics
+
 PyTree = Any
 
 # Odd multipliers, so that each mixing is a bijection: Wellons' lowbias32, Appleby's murmur3.
@@ -102,7 +104,8 @@ def _sums(leaves: list[Any]) -> list[jax.Array]:
 def _sum(words: tuple[Any, ...]) -> jax.Array:
     totals = [jnp.zeros((), jnp.uint32) for _ in _MIXINGS]
     for number, word in enumerate(words):
-        place = _positions(word) * np.uint32(_GOLDEN) + np.uint32(number * 0x85157AF5 & 0xFFFFFFFF)
+        offset = np.uint32(number * 0x85157AF5 & 0xFFFFFFFF)
+        place = numerics.positions(word) * np.uint32(_GOLDEN) + offset
         mixed = [_mix(word ^ _mix(place, *constants), *constants) for constants in _MIXINGS]
         sums = lax.reduce(mixed, [np.uint32(0)] * len(mixed), _added, tuple(range(word.ndim)))
         totals = _added(totals, sums)
@@ -146,14 +149,3 @@ def _mix(x: jax.Array, first: int, second: int) -> jax.Array:
     x = (x ^ (x >> np.uint32(16))) * np.uint32(first)
     x = (x ^ (x >> np.uint32(15))) * np.uint32(second)
     return x ^ (x >> np.uint32(16))
-
-
-def _positions(like: jax.Array) -> jax.Array:
-    """The number of each entry in row-major order, modulo 2**32, sharded like the array."""
-    total, stride = jnp.zeros((), jnp.uint32), 1
-    sharding = getattr(jax.typeof(like), "sharding", None)
-    for axis in reversed(range(like.ndim)):
-        places = lax.broadcasted_iota(jnp.uint32, like.shape, axis, out_sharding=sharding)
-        total = total + places * np.uint32(stride & 0xFFFFFFFF)
-        stride *= like.shape[axis]
-    return total

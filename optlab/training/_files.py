@@ -6,12 +6,10 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
-import importlib.metadata
 import io
 import json
 import math
 import os
-import platform
 import tempfile
 import zipfile
 import zlib
@@ -22,8 +20,6 @@ from typing import Any
 import numpy as np
 
 from optlab.training._console import UserError
-
-_PACKAGES = ("optlab", "jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "numpy")
 
 
 def write_all(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
@@ -207,16 +203,3 @@ def digest(source: bytes | str | os.PathLike[str]) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{os.fspath(source)}: cannot be read: {error.strerror}") from None
-
-
-def versions() -> dict[str, str]:
-    """What a run was made with; packages that are not installed are left out.
-
-    No paths and no names of machines or people.
-    """
-    found = {}
-    for package in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    system = f"{platform.system()} {platform.machine()}".strip()
-    return {**found, "python": platform.python_version(), "platform": system}

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import functools
 import hashlib
-import importlib.metadata
 import json
 import math
-import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,9 +15,9 @@ import numpy as np
 
 from optlab.core import trees
 from optlab.training._checksums import checksums, hex_text
+from optlab.training._versions import versions
 
 PyTree = Any
-_PACKAGES = ("optlab", "jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "numpy")
 _SHOWN = 5
 
 
@@ -193,28 +190,6 @@ def table(tree: PyTree, under: str = "") -> dict[str, Leaf]:
     if not found:
         raise ValueError("the state holds no array; there is nothing to keep")
     return found
-
-
-@functools.cache
-def _installed() -> tuple[tuple[str, str], ...]:
-    found = []
-    for package in _PACKAGES:
-        try:
-            found.append((package, importlib.metadata.version(package)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return (*found, ("python", platform.python_version()))
-
-
-def versions() -> dict[str, str]:
-    """Of the packages a result may depend on, those that are installed, and of Python.
-
-    Example:
-      >>> from optlab.training._manifest import versions
-      >>> "jax" in versions() and "python" in versions()
-      True
-    """
-    return dict(_installed())
 
 
 def _digest(content: dict[str, Any]) -> str:

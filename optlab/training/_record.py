@@ -9,8 +9,8 @@ from typing import Any
 
 from optlab.training._checkpoints import Checkpoints
 from optlab.training._console import UserError
-from optlab.training._files import versions
 from optlab.training._options import RunOptions
+from optlab.training._versions import versions
 
 NAME = "run.json"
 

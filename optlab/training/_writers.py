@@ -80,7 +80,24 @@ class TensorBoard:
         self._writer.close()
 
 
-class WandB:
+class _Service:
+    """A run at a service that takes rows by `log` and ends by `finish`."""
+
+    _run: Any
+
+    def write(self, step: int, row: Mapping[str, Number]) -> None:
+        self._run.log(checked(row), step=step)
+
+    def flush(self) -> None:
+        """Nothing to do: rows go to a process or a thread of the service at once."""
+
+    def close(self) -> None:
+        if self._run is not None:
+            self._run.finish()
+            self._run = None
+
+
+class WandB(_Service):
     """A run at Weights & Biases, on this machine only unless WANDB_MODE says otherwise.
 
     Args:
@@ -104,7 +121,7 @@ class WandB:
         library = extra("wandb", "--wandb", "wandb")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._run: Any = library.init(
+        self._run = library.init(
             project=project,
             config=plain(config),
             dir=os.fspath(folder),
@@ -112,19 +129,8 @@ class WandB:
             mode=os.environ.get("WANDB_MODE", "offline"),
         )
 
-    def write(self, step: int, row: Mapping[str, Number]) -> None:
-        self._run.log(checked(row), step=step)
 
-    def flush(self) -> None:
-        """Nothing to do: wandb hands each row to a process of its own."""
-
-    def close(self) -> None:
-        if self._run is not None:
-            self._run.finish()
-            self._run = None
-
-
-class Trackio:
+class Trackio(_Service):
     """A run of trackio, on this machine unless TRACKIO_SPACE_ID says otherwise.
 
     Args:
@@ -143,20 +149,7 @@ class Trackio:
 
     def __init__(self, project: str, config: Mapping[str, Any], name: str):
         library = extra("trackio", "--trackio", "trackio")
-        self._run: Any = library.init(
-            project=project, name=name, config=plain(config), resume="allow"
-        )
-
-    def write(self, step: int, row: Mapping[str, Number]) -> None:
-        self._run.log(checked(row), step=step)
-
-    def flush(self) -> None:
-        """Nothing to do: trackio writes in a thread of its own."""
-
-    def close(self) -> None:
-        if self._run is not None:
-            self._run.finish()
-            self._run = None
+        self._run = library.init(project=project, name=name, config=plain(config), resume="allow")
 
 
 def writers_for(

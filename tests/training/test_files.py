@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optlab.training import _files
+from optlab.training import _versions
 from optlab.training._console import UserError
 from optlab.training._files import as_json, check_writable, digest, npz, read_npz, write_all
 
@@ -203,8 +203,8 @@ def test_digests_are_sha_256_of_the_contents(tmp_path):
 
 
 def test_versions_say_what_is_installed_and_nothing_of_the_machine(monkeypatch):
-    monkeypatch.setattr(_files, "_PACKAGES", ("numpy", "jax", "no-such-package"))
-    found = _files.versions()
+    monkeypatch.setattr(_versions, "_PACKAGES", ("numpy", "jax", "no-such-package"))
+    found = _versions.versions()
     assert list(found) == ["numpy", "jax", "python", "platform"]
     assert found["numpy"] == np.__version__
     text = json.dumps(found)
