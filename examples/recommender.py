@@ -64,6 +64,7 @@ class Config(ol.training.RunOptions):
             name = f"--{option.replace('_', '-')}"
             ol.training.check_number(name, getattr(self, option), ol.core.checks.positive)
         ol.training.check_whole("--width", self.width)
+        ol.training.check_number("--ridge", self.ridge, ol.core.checks.nonnegative)
         ol.training.check_number("--dropout", self.dropout, ol.core.checks.decay_rate)
 
 
@@ -155,6 +156,30 @@ def rmse(expected: np.ndarray, part: data.Source) -> float:
     return float(np.sqrt(np.mean((part.column("rating") - expected) ** 2)))
 
 
+def sampled_softmax(logits: jax.Array, items: jax.Array, frequency: jax.Array) -> jax.Array:
+    """Cross-entropy of logits (n, n): of each row the item of its own, among those of the batch.
+
+    The batch is a sample of items by their frequency. Less the log of that, the sum over the batch
+    stands for the sum over all items; so an item that is there twice, the row's own one too, must
+    count twice.
+    """
+    logits -= frequency[items][None, :]
+    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits))
+
+
+def loss_of(model: Model, config: Config, mean: float, frequency: jax.Array) -> Any:
+    def loss_fn(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
+        pair, rest = (batch["user"], batch["item"]), {"rngs": {"dropout": key}}
+        if model.towers:
+            logits = model.apply({"params": params}, *pair, True, method="scores", **rest)
+            return sampled_softmax(logits, batch["item"], frequency)
+        found = model.apply({"params": params}, *pair, True, **rest)
+        ridge = config.ridge * model.apply({"params": params}, *pair, method="squares")
+        return jnp.mean((found + mean - batch["rating"]) ** 2) + ridge
+
+    return loss_fn
+
+
 def program(args: list[str] | None) -> None:
     config = ol.training.parse(Config, args).effective()
     log = _generated_log.generated() if config.ratings is None else data.ratings(config.ratings)
@@ -165,23 +190,6 @@ def program(args: list[str] | None) -> None:
     frequency = jnp.asarray(np.log(np.maximum(counts, 1) / len(train)), jnp.float32)
     mean = float(train.column("rating").mean())
     model = Model(users, items, config.width, config.dropout, towers)
-
-    def loss_fn(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
-        pair = batch["user"], batch["item"]
-        given = {"params": params}, *pair, True
-        if not towers:
-            found = model.apply(*given, rngs={"dropout": key})
-            ridge = config.ridge * model.apply({"params": params}, *pair, method="squares")
-            return jnp.mean((found + mean - batch["rating"]) ** 2) + ridge
-        logits = model.apply(*given, method="scores", rngs={"dropout": key})
-        # The others' items are the negatives. Popular ones are drawn more often: less their log
-        # frequency, the softmax over the batch stands for the softmax over all items.
-        logits -= frequency[batch["item"]][None, :]
-        own = jnp.eye(len(logits), dtype=bool)
-        same = (batch["item"][:, None] == batch["item"][None, :]) & ~own  # no negatives
-        logits = jnp.where(same, -jnp.inf, logits)
-        return jnp.mean(jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits))
-
     all_items = jnp.arange(items)
     score = jax.jit(
         lambda params, who: model.apply({"params": params}, who, all_items, method="scores")
@@ -200,7 +208,7 @@ def program(args: list[str] | None) -> None:
     tx = optimizer(config)
     print(f"{train!r}\n{users} users, {items} items\n{tx!r}\n", flush=True)
     run = ol.training.fit(
-        loss_fn,
+        loss_of(model, config, mean, frequency),
         init["params"],
         tx,
         data.Batches(train, config.batch_size, seed=config.seed),
