@@ -55,7 +55,7 @@ class Config(ol.training.RunOptions):
 
     def check(self) -> None:
         super().check()
-        ol.training.check_number("--learning-rate", self.learning_rate, ol.core.checks.positive)
+        ol.training.check_number("--learning-rate", self.learning_rate)
         ol.training.check_number("--discount", self.discount, ol.core.checks.probability)
         ol.training.check_number("--entropy", self.entropy, ol.core.checks.nonnegative)
         ol.training.check_whole("--width", self.width)
@@ -82,7 +82,8 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, seen: jax.Array) -> tuple[jax.Array, jax.Array]:
-        scaled = seen / jnp.asarray([FARTHEST, 3.0, STEEPEST, 3.0], seen.dtype)
+        usual = jnp.asarray([FARTHEST, 3.0, STEEPEST, 3.0], seen.dtype)
+        scaled = seen / jnp.broadcast_to(usual, seen.shape)
         small = ol.initializers.orthogonal(0.01)  # at first every action is as likely as the other
         policy, value = (self.hidden(name, scaled) for name in ("policy", "value"))
         logits = nn.Dense(2, kernel_init=small, name="policy_head")(policy)
@@ -191,6 +192,7 @@ def program(args: list[str] | None) -> None:
         f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters\n{tx!r}\n", flush=True
     )
     environments = data.Arrays({"environment": np.arange(config.batch_size)}, "environments")
+    _report.say_whence(config)
     run = ol.training.fit(
         loss_of(model, config),
         params,

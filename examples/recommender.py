@@ -36,33 +36,33 @@ USERS_AT_ONCE = 1024
 class Config(ol.training.RunOptions):
     """Learns to recommend items to users."""
 
-    steps: int = 2000
-    batch_size: int = 512
+    steps: int = 1500
+    batch_size: int = 1024
     output: Path = Path("runs/recommender")
     save_every: int = 250
     eval_every: int = 100
     log_every: int = 50
     patience: int | None = 5
-    learning_rate: float = 0.05
-    """Of the embeddings, under Adagrad."""
-    dense_learning_rate: float = 1e-3
-    """Of the layers of two towers, under Adam."""
     model: Literal["two_towers", "factors"] = "two_towers"
     """two_towers ranks items, by sampled softmax; factors predicts ratings, by squared error."""
-    width: int = 16
+    learning_rate: float | None = None
+    """Of the embeddings, under Adagrad; None: 0.1 for two_towers, 0.5 for factors."""
+    dense_learning_rate: float = 1e-3
+    """Of the layers of two_towers, under Adam."""
+    width: int = 8
     """Numbers that describe a user or an item."""
-    dropout: float = 0.2
+    dropout: float = 0.05
     """Share of them that a step leaves out."""
-    ridge: float = 0.02
+    ridge: float = 0.05
     """Times the squares of a rating's rows, added to its squared error; of factors."""
     ratings: Path | None = None
     """A log of user,item,rating,timestamp; None: a generated one."""
 
     def check(self) -> None:
         super().check()
-        for option in ("learning_rate", "dense_learning_rate"):
-            name = f"--{option.replace('_', '-')}"
-            ol.training.check_number(name, getattr(self, option), ol.core.checks.positive)
+        if self.learning_rate is not None:
+            ol.training.check_number("--learning-rate", self.learning_rate)
+        ol.training.check_number("--dense-learning-rate", self.dense_learning_rate)
         ol.training.check_whole("--width", self.width)
         ol.training.check_number("--ridge", self.ridge, ol.core.checks.nonnegative)
         ol.training.check_number("--dropout", self.dropout, ol.core.checks.decay_rate)
@@ -70,17 +70,18 @@ class Config(ol.training.RunOptions):
 
 def optimizer(config: Config) -> ol.Transformation:
     """Adagrad for embeddings, of which a batch touches few rows; Adam for layers, if there are."""
+    rate = config.learning_rate or {"two_towers": 0.1, "factors": 0.5}[config.model]
     rows = ol.chain(
         # Its own sum of squares for each number of each row: a user or item that is not in the
         # batch has a gradient of 0, so its sum stays, and so does the row itself. Momentum or an
         # average would go on moving rows and forgetting sums for as long as nobody asks for them.
         ol.accumulate_moments(b1=None, b2=None, second="sum"),
         ol.divide_by_rms(eps=1e-10),  # rarely seen rows take large steps, popular ones small ones
-        ol.scale_by_learning_rate(config.learning_rate),  # no schedule: the sums only ever grow
+        ol.scale_by_learning_rate(rate),  # no schedule: the sums only ever grow
     )
     dense = ol.adam(config.dense_learning_rate)
     groups = {ol.embeddings: rows}
-    tx = ol.route(groups) if config.model == "factors" else ol.route(groups, default=dense)
+    tx = ol.route(groups, default=dense if config.model == "two_towers" else None)
     return ol.average_params(tx, ema=0.98)  # evaluated in place of the last ones
 
 
@@ -207,6 +208,7 @@ def program(args: list[str] | None) -> None:
     init = jax.jit(model.init)(jax.random.key(config.seed), first["user"], first["item"])
     tx = optimizer(config)
     print(f"{train!r}\n{users} users, {items} items\n{tx!r}\n", flush=True)
+    _report.say_whence(config)
     run = ol.training.fit(
         loss_of(model, config, mean, frequency),
         init["params"],

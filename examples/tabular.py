@@ -63,7 +63,7 @@ class Config(ol.training.RunOptions):
 
     def check(self) -> None:
         super().check()
-        ol.training.check_number("--learning-rate", self.learning_rate, ol.core.checks.positive)
+        ol.training.check_number("--learning-rate", self.learning_rate)
         ol.training.check_number("--weight-decay", self.weight_decay, ol.core.checks.nonnegative)
         ol.training.check_number("--dropout", self.dropout, ol.core.checks.decay_rate)
         ol.training.check_whole("--width", self.width)
@@ -177,6 +177,7 @@ def train(config: Config, parts: Parts, title: str, progress_lines: int = 10) ->
     validate, test = (
         ol.training.evaluator(answers, part, 256, judged) for part in (parts.validation, parts.test)
     )
+    _report.say_whence(config)
     run = ol.training.fit(
         loss_fn,
         jax.jit(model.init)(jax.random.key(config.seed), features)["params"],

@@ -60,7 +60,7 @@ class Config(ol.training.RunOptions):
         super().check()
         for option in ("learning_rate", "head_learning_rate"):
             name = f"--{option.replace('_', '-')}"
-            ol.training.check_number(name, getattr(self, option), ol.core.checks.positive)
+            ol.training.check_number(name, getattr(self, option))
         ol.training.check_number("--dropout", self.dropout, ol.core.checks.decay_rate)
         for option in ("length", "buckets", "width"):
             ol.training.check_whole(f"--{option}", getattr(self, option))
@@ -168,6 +168,7 @@ def program(args: list[str] | None) -> None:
     params = jax.jit(model.init)(jax.random.key(config.seed), first)["params"]
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     print(f"{parts['train']!r}\n{count:,} parameters\n{tx!r}\n", flush=True)
+    _report.say_whence(config)
     run = ol.training.fit(
         loss_fn,
         params,
