@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,25 +12,19 @@ def diagnose(
     params: Mapping[str, Any],
     gradient: Mapping[str, Any],
     pixels: np.ndarray,
-    losses: np.ndarray,
-    accuracy: float,
+    losses: Sequence[float],
 ) -> list[str]:
-    """Sentences for the reader; none for a network that learned.
+    """Sentences for the reader, at least one.
 
     Args:
-      params: of a stack of Dense layers with ReLU between them, first to last.
+      params: of a stack of Dense layers with ReLU between them; the last is called `head`.
       gradient: of the loss, at these parameters.
       pixels: images to measure activations with.
-      losses: of the minibatches, in order.
-      accuracy: of the best parameters on the validation set.
+      losses: as reported, in order.
     """
-    finite = np.isfinite(losses)
-    if not finite.all():
-        at = int(np.argmin(finite)) + 1
-        return [f"the loss of minibatch {at} is {losses[at - 1]}: the learning rate is too large."]
     reasons = []
-    outputs = pixels
-    for layer in list(params)[:-1]:
+    outputs = pixels.reshape(len(pixels), -1)
+    for layer in sorted(set(params) - {"head"}):
         kernel, bias = np.asarray(params[layer]["kernel"]), np.asarray(params[layer]["bias"])
         outputs = np.maximum(outputs @ kernel + bias, 0)
         units = kernel.shape[1]
@@ -44,12 +38,12 @@ def diagnose(
             )
         elif not outputs.any():
             reasons.append(
-                f"dead units: all {units} units of {layer} are 0 for every validation image, so "
+                f"dead units: all {units} units of {layer} are 0 for every image, so "
                 f"no gradient passes (norm at this kernel: {norm:.3g}). Lower the learning rate."
             )
-    if accuracy < 0.5 and not reasons:
+    if not reasons:
         reasons.append(
-            f"the loss went from {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} updates, and "
-            "the hidden units differ: train longer, or with another learning rate."
+            f"the loss went from {losses[0]:.3g} to {losses[-1]:.3g}, and the hidden units differ: "
+            "train longer, or with another learning rate."
         )
     return reasons

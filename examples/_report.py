@@ -1,147 +1,193 @@
-"""What a training run leaves behind: tables, and files that are written all or none."""
+"""What the classifiers of this folder show at the end: numbers by class, who is taken for whom."""
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import math
-import os
-import tempfile
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from _console import UserError
+import optax
+from flax.traverse_util import flatten_dict
 
 import optlab as ol
+from optlab.training import data, metrics
+
+# Okabe and Ito's colours, told apart by colour-blind readers, without the too light yellow.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+STYLES = ("-", "--", ":")
+MOST_CLASSES = 30  # that a confusion matrix is legible with
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text; the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in (head, *rows)
-    )
+LogitsOf = Callable[[Any, Any], jax.Array]  # of parameters and a batch
 
 
-def comparison_table(runs: Sequence[tuple[Any, float]]) -> str:
-    """A line for each run and its test accuracy."""
-    head = (
-        "optimizer",
-        "peak rate",
-        "best epoch",
-        "validation loss",
-        "accuracy",
-        "test",
-        "seconds",
-    )
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Nats, of each example; labels are classes, or distributions over them."""
+    of = optax.softmax_cross_entropy_with_integer_labels
+    return (of if labels.ndim == 1 else optax.softmax_cross_entropy)(logits, labels)
+
+
+def evaluation(logits_of: LogitsOf, source: data.Source) -> Callable[..., dict[str, float]]:
+    """For `fit`: loss, accuracy, and the share whose class is among the five said first."""
+
+    def step(params: Any, batch: Any) -> dict[str, jax.Array]:
+        logits = logits_of(params, batch).astype(jnp.float32)
+        labels = batch["label"]
+        place = (logits > jnp.take_along_axis(logits, labels[:, None], 1)).sum(1)
+        losses = cross_entropy(logits, labels)
+        return {"loss": losses, "accuracy": logits.argmax(1) == labels, "top_5": place < 5}
+
+    return ol.training.evaluator(step, source, 256)
+
+
+def finish(
+    logits_of: LogitsOf, params: Any, test: data.Source, output: Path, *, show: bool = True
+) -> dict[str, Any]:
+    """Judges the parameters on the test set, prints that, and saves both in the run's folder.
+
+    Returns:
+      What `metrics.classification` gives.
+    """
+    jitted, parts, classes = jax.jit(logits_of), [], test.info["classes"]
+    for batch in data.in_order(test, 256):
+        valid = batch.pop("valid")
+        parts.append(np.asarray(jitted(params, batch), np.float32)[valid])
+    found = metrics.classification(test.column("label"), np.concatenate(parts), classes=classes)
+    if show:
+        print_classes(found, classes)
+    files = {
+        "params.npz": ol.training.npz(flatten_dict(params, sep="/")),
+        "test.json": as_json(found),
+        "confusion.png": confusion_figure(found["confusion"], classes),
+    }
+    save(output, files)
+    return found
+
+
+def print_classes(found: Mapping[str, Any], classes: Sequence[str]) -> None:
+    """Precision, recall and F1 of each class, then who is taken for whom."""
+    counts = found["confusion"]
     rows = [
-        (
-            run.name,
-            f"{run.peak:g}",
-            f"{run.best_at}",
-            f"{-run.score[1]:.4f}",
-            f"{run.score[0]:.4f}",
-            f"{test:.4f}",
-            f"{run.seconds:.1f}",
-        )
-        for run, test in runs
+        [name, *(found[f"{kind}/{name}"] for kind in ("precision", "recall", "f1")), sum(counts[i])]
+        for i, name in enumerate(classes)
     ]
-    return table(head, rows)
+    means = [found[f"{kind}_macro"] for kind in ("precision", "recall", "f1")]
+    rows.append(["mean", *means, sum(map(sum, counts))])
+    print("\n" + ol.training.table(["class", "precision", "recall", "f1", "images"], rows))
+    if len(classes) <= MOST_CLASSES:
+        rows = [[name, *counts[i]] for i, name in enumerate(classes)]
+        print("\nrows: class shown; columns: class said")
+        print(ol.training.table(["", *classes], rows))
 
 
-def print_failure(run: Any, reasons: Sequence[str]) -> None:
-    if reasons:
-        print(f"\n{run.name} FAILED: validation accuracy {run.score[0]:.4f} (guessing: 0.1)")
-    for reason in reasons:
-        print(textwrap.fill(reason, 98, initial_indent="  ", subsequent_indent="    "))
+def as_json(found: Mapping[str, Any]) -> bytes:
+    """What could not be measured, NaN, is null."""
+    known = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in found.items()}
+    return (json.dumps(known, indent=1, allow_nan=False) + "\n").encode()
 
 
-def print_classes(labels: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:
-    """Precision, recall and F1 of each class; prints and returns the confusion matrix."""
-    from sklearn.metrics import classification_report, confusion_matrix  # slow to import
-
-    names = range(classes)
-    confusion = confusion_matrix(labels, said, labels=names)
-    print(classification_report(labels, said, labels=names, digits=4, zero_division=0.0))
-    print("rows: digit shown; columns: digit said")
-    print(table(["", *map(str, names)], [[f"{i}", *map(str, confusion[i])] for i in names]))
-    return confusion
+def one_line(model: Any) -> str:
+    """A Flax module as text."""
+    return " ".join(repr(model).replace("# attributes", "").split())
 
 
-def summary(run: Any, test_accuracy: float) -> dict[str, Any]:
-    """A run for metrics.json; `ol.from_dict` makes the optimizer of it again."""
+def about(trainer: str, model: Any, train: data.Source) -> dict[str, Any]:
+    """For the record of a run: what another trainer must know to go on with its parameters."""
     return {
-        "name": run.name,
-        "optimizer": ol.to_dict(run.tx),
-        "best_epoch": run.best_at,
-        "validation_accuracy": run.score[0],
-        "test_accuracy": float(test_accuracy),
-        "seconds": run.seconds,
-        "history": run.history,
+        "trainer": trainer,
+        "model": one_line(model),
+        "classes": train.info["classes"],
+        "shape": train.gather([0])["image"].shape[1:],
     }
 
 
-def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
+def say_whence(options: ol.training.RunOptions) -> None:
+    """Says what the same command does a second time."""
+    step = ol.training.Checkpoints(options.output / "checkpoints").latest()
+    if step is not None and options.resume != "never":
+        over = step >= options.steps
+        print(f"{options.output}: " + ("finished" if over else f"goes on from step {step}"))
 
 
-def as_json(value: Mapping[str, Any]) -> bytes:
-    """One line a key. NaN and infinities, which JSON does not know, become null."""
-    lines = (
-        f"{json.dumps(key)}: {json.dumps(_plain(item), allow_nan=False)}"
-        for key, item in value.items()
-    )
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
-
-
-def check_writable(folder: Path) -> None:
-    """Tries, before the training, whether `folder` can be made and written; leaves no trace."""
-    parent = folder
+def save(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
-        while not parent.exists():
-            parent = parent.parent
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise UserError(f"--output: cannot write to {folder}: {error.strerror}") from None
-
-
-def write_all(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes each file beside its place, then moves all of them there."""
-    beside = {name: folder / f".{name}.{os.getpid()}.part" for name in files}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, contents in files.items():
-            beside[name].write_bytes(contents)
-        for name in files:
-            if (folder / name).is_dir():
-                raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
-        for name, part in beside.items():
-            part.replace(folder / name)
+            (folder / name).write_bytes(contents)
     except OSError as error:
-        raise UserError(f"--output: cannot write to {folder}: {error.strerror}") from None
-    finally:
-        for part in beside.values():
-            part.unlink(missing_ok=True)
+        raise ol.training.UserError(f"cannot write to {folder}: {error.strerror}") from None
+    print(f"\n{folder}: {', '.join(('metrics.jsonl', 'curves.png', *files))}")
+
+
+def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
+    """Shades follow the square root of the share, so that single mistakes show."""
+    size = min(max(5.0, 1.6 + 0.45 * len(classes)), 20.0)
+    figure, (axis,) = _figure("Confusion matrix, test images", 1, (size, size))
+    array = np.asarray(counts)
+    found = array / np.maximum(array.sum(axis=1, keepdims=True), 1)
+    axis.imshow(np.sqrt(found), cmap="Blues", vmin=0, vmax=1)
+    if len(classes) <= MOST_CLASSES:
+        for row, column in np.argwhere(array):
+            colour = "white" if found[row, column] > 0.3 else "black"
+            axis.text(
+                column, row, array[row, column], ha="center", va="center", color=colour, size=9
+            )
+        axis.set_xticks(
+            range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 3 else 0
+        )
+        axis.set_yticks(range(len(classes)), classes)
+    axis.grid(False)
+    axis.set(xlabel="class said", ylabel="class shown")
+    return _png(figure)
+
+
+def comparison_figure(title: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
+    """Training loss, validation loss and error of several runs, given by their rows."""
+    figure, axes = _figure(title, 3, (11.0, 5.2))
+    panels = (
+        ("loss", "Training loss", "nats an image"),
+        ("validation_loss", "Validation loss", "nats an image"),
+        ("validation_accuracy", "Validation error, least so far", "share of images"),
+    )
+    for axis, (key, heading, unit) in zip(axes, panels, strict=True):
+        for i, (name, rows) in enumerate(runs.items()):
+            known = [row for row in rows if row.get(key) is not None]
+            values = np.array([row[key] for row in known], np.float64)
+            if key == "validation_accuracy":
+                values = np.minimum.accumulate(1 - values)
+            axis.plot(
+                [row["step"] for row in known],
+                values,
+                color=COLOURS[i % len(COLOURS)],
+                ls=STYLES[i // len(COLOURS)],
+                marker="o" if len(known) <= 2 else None,
+                label=name,
+            )
+        axis.set(title=heading, xlabel="updates", ylabel=unit, yscale="log")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    return _png(figure)
+
+
+def _figure(title: str, columns: int, size: tuple[float, float]) -> Any:
+    from matplotlib.figure import Figure  # drawn without pyplot: no window, no global state
+
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
+    figure.suptitle(title)
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for axis in axes:
+        axis.grid(color="#E5E5E5", lw=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

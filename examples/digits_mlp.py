@@ -5,52 +5,30 @@
     python examples/digits_mlp.py --init zeros                     # fails, and says why
     python examples/digits_mlp.py --data-dir mnist --steps 10000   # the four files of MNIST
 
-The model that is best on the validation set is kept: its test accuracy is the last line printed,
-and --output gets it as `params.npz`, beside `metrics.json` and `curves.png`.
-
-Test accuracy with the defaults, seeds 0, 1, 2. A seed changes the split too, and one image is
-0.0037: these optimizers are equally good here. A run takes about 15 s of processor time.
-
-    adamw     0.9851 0.9777 0.9851        adadelta  0.9888 0.9814 0.9740
-    sgd       0.9926 0.9740 0.9777        rmsprop   0.9926 0.9777 0.9777
-    momentum  0.9851 0.9777 0.9665        adam      0.9888 0.9814 0.9814
-    nesterov  0.9851 0.9777 0.9777        lion      0.9814 0.9777 0.9740
-    adagrad   0.9851 0.9814 0.9814        lamb      0.9851 0.9777 0.9814
-
-adamw on seeds 0 to 9: mean 0.9822, least 0.9740.
+The parameters with the least validation loss are kept: their test accuracy is the last line
+printed, and they are in --output as `params.npz`, beside `metrics.jsonl`, `test.json`, `curves.png`
+and `confusion.png`. Run it again, and it goes on from the last checkpoint there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
-import math
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
-import _console
-import _figures
 import _report
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import tyro
-from _console import UserError
 from _diagnose import diagnose
-from _digits import Data, Images, load, minibatches
-from flax.traverse_util import flatten_dict
 
 import optlab as ol
+from optlab.training import UserError, check_number, check_whole, data, pick
 
-HIDDEN = (256, 128)
-DROPOUT = 0.2
-CLASSES = 10
+ENOUGH = 0.5  # a validation accuracy below this needs an explanation
 
 
 def adamw(learning_rate: Any) -> ol.Transformation:
@@ -99,263 +77,187 @@ INITIALIZERS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(ol.training.RunOptions):
     """Trains a small Flax network on handwritten digits through an optlab chain."""
 
+    steps: int = 1500
+    output: Path = Path("runs/digits_mlp")
+    save_every: int = 500
+    eval_every: int = 100
     optimizer: Annotated[
         str, tyro.conf.arg(metavar="NAME", help=f"One of {', '.join(OPTIMIZERS)}.")
     ] = "adamw"
     compare: Annotated[
         str | None,
-        tyro.conf.arg(metavar="NAME,NAME", help="Train several optimizers instead of --optimizer."),
+        tyro.conf.arg(
+            metavar="NAME,NAME",
+            help="Train several instead of --optimizer, each in a folder of its own in --output.",
+        ),
     ] = None
     init: Annotated[
         str, tyro.conf.arg(metavar="NAME", help=f"Of the kernels: {', '.join(INITIALIZERS)}.")
     ] = "he"
-    learning_rate: Annotated[
-        float | None,
-        tyro.conf.arg(metavar="FLOAT", help="Peak of the schedule; None: the optimizer's own."),
-    ] = None
-    steps: int = 1500
-    """Updates; the first tenth warms up, the rest follows a cosine down to 0."""
-    batch_size: int = 64
-    """Images an update."""
-    seed: int = 0
-    """Decides the split, the initial parameters, the order of the images and the dropout."""
-    data_dir: Annotated[
-        Path | None,
-        tyro.conf.arg(
-            metavar="DIR", help="The four MNIST files, .gz or not; None: scikit-learn's."
-        ),
-    ] = None
-    output: Annotated[
-        Path, tyro.conf.arg(metavar="DIR", help="For params.npz, metrics.json and curves.png.")
-    ] = Path("runs/digits_mlp")
+    learning_rate: float | None = None
+    """Peak of the schedule; None: the optimizer's own."""
+    warmup: int | None = None
+    """Steps up to the peak, a cosine down to 0 follows; None: a tenth of the steps."""
+    data_dir: Path | None = None
+    """The four MNIST files, .gz or not; None: scikit-learn's digits."""
 
     def check(self) -> None:
-        rate = self.learning_rate
-        if rate is not None and not (rate > 0 and math.isfinite(rate)):
-            raise UserError(f"--learning-rate: a finite number > 0 expected, got {rate}")
-        for option, value in (("--steps", self.steps), ("--batch-size", self.batch_size)):
-            if not 1 <= value < 2**31:
-                raise UserError(
-                    f"{option}: a whole number from 1 to 2^31 - 1 expected, got {value}"
-                )
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed: a whole number from 0 to 2^32 - 1 expected, got {self.seed}")
-        _console.pick("--init", self.init, INITIALIZERS)
-        option = "--optimizer" if self.compare is None else "--compare"
+        super().check()
+        if self.learning_rate is not None:
+            check_number("--learning-rate", self.learning_rate)
+        if self.warmup is not None:
+            check_whole("--warmup", self.warmup, 0, self.steps)
+        pick("--init", self.init, INITIALIZERS)
         for name in self.names:
-            _console.pick(option, name, OPTIMIZERS)
+            pick("--optimizer" if self.compare is None else "--compare", name, OPTIMIZERS)
         if len(set(self.names)) < len(self.names):
             raise UserError(f"--compare: {self.compare} names an optimizer twice")
-        _report.check_writable(self.output)
 
     @property
     def names(self) -> list[str]:
         return [self.optimizer] if self.compare is None else self.compare.split(",")
 
 
-# --- training -----------------------------------------------------------------------------------
+class Network(nn.Module):
+    """Images (n, rows, columns, 1) to logits (n, classes)."""
 
-
-class MLP(nn.Module):
+    classes: int = 10
     kernel_init: Any = INITIALIZERS["he"]
+    hidden: tuple[int, ...] = (256, 128)
 
     @nn.compact
-    def __call__(self, pixels: jax.Array, train: bool = False) -> jax.Array:
-        x = pixels
-        for units in HIDDEN:
-            x = nn.relu(nn.Dense(units, kernel_init=self.kernel_init)(x))
-            x = nn.Dropout(DROPOUT, deterministic=not train)(x)
-        return nn.Dense(CLASSES, kernel_init=self.kernel_init)(x)
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        x = images.reshape(len(images), -1)
+        for i, units in enumerate(self.hidden):
+            x = nn.relu(nn.Dense(units, kernel_init=self.kernel_init, name=f"hidden_{i}")(x))
+            x = nn.Dropout(0.2, deterministic=not train)(x)
+        return nn.Dense(self.classes, kernel_init=self.kernel_init, name="head")(x)
 
 
-class State(NamedTuple):
-    """All that changes from step to step."""
-
-    params: Any
-    opt_state: Any
-    key: jax.Array
-
-
-def loss_of(params: Any, images: Images, **options: Any) -> tuple[jax.Array, jax.Array]:
-    """Mean cross-entropy, and the logits it is of."""
-    logits = MLP().apply({"params": params}, images.pixels, **options)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, images.labels)
-    return losses.mean(), logits
-
-
-# An optimizer is data: it enters like any argument, so other values of its hyperparameters do not
-# compile anew. The old state is donated: its memory becomes the new one's.
-@functools.partial(jax.jit, donate_argnames="state")
-def step(tx: ol.Transformation, state: State, batch: Images) -> tuple[State, dict[str, jax.Array]]:
-    key, dropout = jax.random.split(state.key)
-    loss_and_gradient = jax.value_and_grad(loss_of, has_aux=True)
-    options = {"train": True, "rngs": {"dropout": dropout}}
-    (loss, _), gradient = loss_and_gradient(state.params, batch, **options)
-    updates, opt_state = tx.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    # The links record what they did: the learning rate used, the norm before clipping.
-    return State(params, opt_state, key), {"loss": loss, **ol.read(opt_state)}
+def load(config: Config) -> list[data.Source]:
+    """Training, validation and test part, standardised by the first."""
+    try:
+        if config.data_dir is None:
+            shares, rest = (0.7, 0.15, 0.15), []
+            whole = data.digits()
+        else:
+            shares, found = (5 / 6, 1 / 6), data.idx(config.data_dir)
+            whole, rest = found["train"], [found["test"]]
+        parts = [*data.split(whole, shares, config.seed, stratify="label"), *rest]
+    except ValueError as error:  # too few for three parts; or a DataError
+        raise UserError(f"--data-dir: {error}") from None
+    standardized = data.Standardizer.fit(parts[0], "image")
+    return [standardized(part) for part in parts]
 
 
-@jax.jit
-def evaluate(params: Any, images: Images) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Loss, accuracy, and what is said of each image."""
-    loss, logits = loss_of(params, images)
-    said = jnp.argmax(logits, axis=-1)
-    return loss, jnp.mean(said == images.labels), said
+def model_of(config: Config, classes: int) -> Network:
+    return Network(classes, INITIALIZERS[config.init])
 
 
-gradient_of = jax.jit(jax.grad(loss_of, has_aux=True))
+def layers(config: Config) -> list[str]:
+    """What the names of parameters begin with, first layer to last."""
+    return ["hidden_0", "hidden_1", "head"]
 
 
-class Run(NamedTuple):
-    """What became of one optimizer.
+def loss_of(model: nn.Module, config: Config) -> Any:
+    """For `fit`: mean cross-entropy, with dropout."""
 
-    history: arrays with an entry an update (`loss`, `learning_rate`, `norm`), an epoch
-      (`train_loss`) or a validation (`validated`: after how many updates, the first before any;
-      `validation_loss`, `validation_accuracy`).
-    best, last: parameters. best_at: which validation.
-    """
+    def loss_fn(params: Any, batch: Any, key: jax.Array) -> jax.Array:
+        logits = model.apply({"params": params}, batch["image"], True, rngs={"dropout": key})
+        return _report.cross_entropy(logits, batch["label"]).mean()
 
-    name: str
-    tx: ol.Transformation
-    peak: float
-    history: dict[str, np.ndarray]
-    best: Any
-    best_at: int
-    last: Any
-    seconds: float
-
-    @property
-    def score(self) -> tuple[float, float]:
-        """Validation accuracy of the best parameters, then minus their loss: more is better."""
-        accuracies, losses = self.history["validation_accuracy"], self.history["validation_loss"]
-        return float(accuracies[self.best_at]), -float(losses[self.best_at])
+    return loss_fn
 
 
-def build(name: str, config: Config) -> tuple[ol.Transformation, float]:
-    peak, make = OPTIMIZERS[name]
+def logits_of(model: nn.Module) -> Any:
+    return lambda params, batch: model.apply({"params": params}, batch["image"])
+
+
+def optimizer(config: Config) -> ol.Transformation:
+    peak, make = OPTIMIZERS[config.optimizer]
     peak = peak if config.learning_rate is None else config.learning_rate
-    return make(ol.schedules.warmup_cosine(peak, config.steps, config.steps // 10)), peak
+    warmup = config.steps // 10 if config.warmup is None else min(config.warmup, config.steps)
+    return make(ol.schedules.warmup_cosine(peak, config.steps, warmup))
 
 
-def train(name: str, config: Config, data: Data) -> Run:
-    """The same seed gives every optimizer the same parameters, minibatches and dropout."""
-    began = time.perf_counter()
-    tx, peak = build(name, config)
-    init_key, key = jax.random.split(jax.random.key(config.seed))
-    params = MLP(INITIALIZERS[config.init]).init(init_key, data.train.pixels[:1])["params"]
-    state = State(params, tx.init(params), key)
+def train(config: Config, parts: Sequence[data.Source]) -> tuple[ol.training.Fit, list[str]]:
+    """One optimizer: a run, and why it failed if it did.
 
-    updates, epochs, validations = [], [], []  # a dict an entry
-    best, best_at, score = None, 0, (-1.0, 0.0)
-    lines = 10 if config.compare is None else 2
-    with _console.Progress(name, config.steps, lines) as progress:
-        for epoch in itertools.count():
-            loss, accuracy = map(float, evaluate(state.params, data.validation)[:2])
-            validations.append(
-                {
-                    "validated": len(updates),
-                    "validation_loss": loss,
-                    "validation_accuracy": accuracy,
-                }
-            )
-            if math.isfinite(loss) and (accuracy, -loss) > score:
-                best, best_at, score = copied(state.params), epoch, (accuracy, -loss)
-            progress.show(len(updates), f"validation loss {loss:.4f}, accuracy {accuracy:.4f}")
-            if len(updates) == config.steps or not math.isfinite(loss):
-                break
-            batches = minibatches(data.train, config.batch_size, config.seed, epoch)
-            records = []
-            for batch in itertools.islice(batches, config.steps - len(updates)):
-                state, record = step(tx, state, batch)
-                records.append(record)
-            records = jax.device_get(records)  # once an epoch: a step never waits for its record
-            updates += records
-            epochs.append({"train_loss": np.mean([record["loss"] for record in records])})
-    history = columns(updates) | columns(epochs) | columns(validations)
-    seconds = time.perf_counter() - began
-    return Run(name, tx, peak, history, best, best_at, copied(state.params), seconds)
-
-
-def copied(params: Any) -> Any:
-    """Parameters of our own: the next step donates, and so overwrites, those of the state."""
-    return jax.tree.map(np.array, params)
-
-
-def columns(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
-    return {key: np.array([row[key] for row in rows]) for key in rows[0]}
-
-
-# --- results ------------------------------------------------------------------------------------
-
-
-def introduce(config: Config, data: Data) -> None:
-    train, validation, test = (len(part.labels) for part in data[1:4])
-    pixels = data.train.pixels.shape[1]
-    print(f"{data.name}: {train} training, {validation} validation, {test} test images")
-    print(f"network {pixels}-{'-'.join(map(str, (*HIDDEN, CLASSES)))}, kernels: {config.init}")
+    The same seed gives every optimizer the same parameters, minibatches and dropout.
+    """
+    train, validation, _ = parts
+    model = model_of(config, len(train.info["classes"]))
+    image = train.gather([0])["image"]
+    params = jax.jit(model.init)(jax.random.key(config.seed), image)["params"]
+    tx = optimizer(config)
     if config.compare is None:
-        tx, _ = build(config.optimizer, config)
-        params = jax.eval_shape(MLP().init, jax.random.key(0), data.train.pixels[:1])["params"]
-        print(f"optimizer: {config.optimizer}, the chain\n\n{tx!r}\n\n{ol.describe(tx, params)}\n")
+        print(f"\n{tx!r}\n\n{ol.describe(tx, params)}\n", flush=True)
+
+    _report.say_whence(config)
+    run = ol.training.fit(
+        loss_of(model, config),
+        params,
+        tx,
+        data.Batches(train, config.batch_size, seed=config.seed),
+        config,
+        evaluate=_report.evaluation(logits_of(model), validation),
+        config=_report.about("digits_mlp", model, train),
+        title=config.optimizer,
+        progress_lines=10 if config.compare is None else 2,
+    )
+    if score(run)[0] >= ENOUGH:
+        return run, []
+    some = train.gather(np.arange(min(2048, len(train))))
+    last = run.state.params
+    gradient = jax.jit(jax.grad(loss_of(model, config)))(last, some, jax.random.key(config.seed))
+    losses = [row["loss"] for row in run.rows if "loss" in row]
+    return run, diagnose(last, gradient, some["image"], losses)
+
+
+def score(run: ol.training.Fit) -> tuple[float, float]:
+    """Validation accuracy where the loss was least, and minus that loss: more is better."""
+    rows = [row for row in run.rows if row.get("validation_loss") is not None]
+    best = min(rows, key=lambda row: row["validation_loss"])
+    return best["validation_accuracy"], -best["validation_loss"]
 
 
 def program(args: Sequence[str] | None) -> None:
-    config = _console.parse(Config, args)
-    config.check()
-    data = load(config.data_dir, config.seed)
-    if config.batch_size > len(data.train.labels):
-        raise UserError(
-            f"--batch-size: {config.batch_size} is more than the {len(data.train.labels)} "
-            "training images"
-        )
-    introduce(config, data)
-    runs = [train(name, config, data) for name in config.names]
-    tests = [jax.device_get(evaluate(run.best, data.test)) for run in runs]
-    ranking = sorted(range(len(runs)), key=lambda i: runs[i].score, reverse=True)
-    best, (_, accuracy, said) = runs[ranking[0]], tests[ranking[0]]
-
-    for run in runs:
-        gradient, _ = gradient_of(run.last, data.train)
-        losses, pixels = run.history["loss"], data.validation.pixels
-        reasons = diagnose(run.last, gradient, pixels, losses, run.score[0])
-        _report.print_failure(run, reasons)
+    config = ol.training.parse(Config, args).effective()
+    parts = load(config)
+    print("\n".join(map(repr, parts)))
+    runs: dict[str, tuple[ol.training.Fit, float]] = {}
+    for name in config.names:
+        output = config.output if config.compare is None else config.output / name
+        own = dataclasses.replace(config, optimizer=name, output=output)
+        run, reasons = train(own, parts)
+        if reasons:
+            print(f"\n{name} FAILED: validation accuracy {score(run)[0]:.4f} ({ENOUGH} is enough)")
+        for reason in reasons:
+            print(f"  {reason}")
+        model = model_of(config, len(parts[0].info["classes"]))
+        show = config.compare is None
+        found = _report.finish(logits_of(model), run.params, parts[-1], output, show=show)
+        runs[name] = run, found["accuracy"]
+    ranking = sorted(runs, key=lambda name: score(runs[name][0]), reverse=True)
     if config.compare is not None:
-        rows = [(runs[i], float(tests[i][1])) for i in ranking]
-        print(f"\nbest on validation first\n{_report.comparison_table(rows)}")
-    print(f"\n{best.name}, its parameters of epoch {best.best_at}, on the test images\n")
-    confusion = _report.print_classes(data.test.labels, said, CLASSES)
-
-    metrics = {
-        "config": dataclasses.asdict(config),
-        "pixels": {"mean": data.mean, "deviation": data.deviation},
-        "best": best.name,
-        "test": {"accuracy": accuracy, "confusion": confusion},
-        "runs": [_report.summary(run, test[1]) for run, test in zip(runs, tests, strict=True)],
-    }
-    histories = {run.name: run.history for run in runs}
-    files = {
-        "params.npz": _report.npz(flatten_dict(best.best, sep="/")),
-        "metrics.json": _report.as_json(metrics),
-        "curves.png": (
-            _figures.training_figure(
-                f"{best.name} on {data.name}", best.history, best.best_at, confusion
-            )
-            if config.compare is None
-            else _figures.comparison_figure(data.name, histories)
-        ),
-    }
-    _report.write_all(config.output, files)
-    print(f"\n{config.output}: {', '.join(files)}")
-    print(f"test accuracy: {accuracy:.4f}")
+        rows = [
+            [n, OPTIMIZERS[n][0], -score(runs[n][0])[1], score(runs[n][0])[0], runs[n][1]]
+            for n in ranking
+        ]
+        head = ["best first", "own peak rate", "validation loss", "accuracy", "test accuracy"]
+        print(f"\n{ol.training.table(head, rows)}")
+        drawn = {name: run.rows for name, (run, _) in runs.items()}
+        _report.save(
+            config.output, {"comparison.png": _report.comparison_figure(parts[0].name, drawn)}
+        )
+    print(f"test accuracy: {runs[ranking[0]][1]:.4f}")
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    return _console.run("digits_mlp.py", lambda: program(args))
+    return ol.training.main("digits_mlp.py", lambda: program(args))
 
 
 if __name__ == "__main__":
