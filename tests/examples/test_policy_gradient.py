@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import policy_gradient
 import pytest
+from pictures import without_pictures  # noqa: F401 - a fixture
 from policy_gradient import LONGEST, Config, Model, moved, play, returns
 from trainer_cases import check_refused, check_resume
 
@@ -23,6 +24,7 @@ def params(model):
 
 
 def test_interrupted_it_goes_on_to_the_bit(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(policy_gradient, "LONGEST", 20)
     check_resume(policy_gradient.main, SMALL, tmp_path, 4, monkeypatch, capsys)
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import recommender
+from pictures import without_pictures  # noqa: F401 - a fixture
 from trainer_cases import check_refused, check_resume
 
 import optlab as ol

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import tabular
+from pictures import without_pictures  # noqa: F401 - a fixture
 from trainer_cases import check_refused, check_resume
 
 from optlab.training import data
