@@ -34,14 +34,15 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def evaluation(logits_of: LogitsOf, source: data.Source) -> Callable[..., dict[str, float]]:
-    """For `fit`: loss, accuracy, and the share whose class is among the five said first."""
+    """For `fit`: loss, accuracy, and of more classes whether it is among the five said first."""
 
     def step(params: Any, batch: Any) -> dict[str, jax.Array]:
         logits = logits_of(params, batch).astype(jnp.float32)
         labels = batch["label"]
         place = (logits > jnp.take_along_axis(logits, labels[:, None], 1)).sum(1)
         losses = cross_entropy(logits, labels)
-        return {"loss": losses, "accuracy": logits.argmax(1) == labels, "top_5": place < 5}
+        found = {"loss": losses, "accuracy": logits.argmax(1) == labels}
+        return found | ({"top_5": place < 5} if logits.shape[1] > 5 else {})
 
     return ol.training.evaluator(step, source, 256)
 
@@ -121,7 +122,8 @@ def save(folder: Path, files: Mapping[str, bytes]) -> None:
             (folder / name).write_bytes(contents)
     except OSError as error:
         raise ol.training.UserError(f"cannot write to {folder}: {error.strerror}") from None
-    print(f"\n{folder}: {', '.join(('metrics.jsonl', 'curves.png', *files))}")
+    left = [name for name in ("metrics.jsonl", "curves.png") if (folder / name).exists()]
+    print(f"\n{folder}: {', '.join((*left, *files))}")
 
 
 def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:

@@ -8,6 +8,10 @@
 The parameters with the least validation loss are kept: their test accuracy is the last line
 printed, and they are in --output as `params.npz`, beside `metrics.jsonl`, `test.json`, `curves.png`
 and `confusion.png`. Run it again, and it goes on from the last checkpoint there.
+
+With the defaults, seeds 0, 1, 2: 0.9963, 0.9740, 0.9888 (mean 0.9864). A seed changes the split
+too; one of the 269 test images is 0.0037. A run took 17 to 19 s of processor time, on a
+machine of two cores that others used too.
 """
 
 from __future__ import annotations
@@ -189,6 +193,7 @@ def train(config: Config, parts: Sequence[data.Source]) -> tuple[ol.training.Fit
     The same seed gives every optimizer the same parameters, minibatches and dropout.
     """
     train, validation, _ = parts
+    batches = data.Batches(train, config.batch_size, seed=config.seed)
     model = model_of(config, len(train.info["classes"]))
     image = train.gather([0])["image"]
     params = jax.jit(model.init)(jax.random.key(config.seed), image)["params"]
@@ -201,7 +206,7 @@ def train(config: Config, parts: Sequence[data.Source]) -> tuple[ol.training.Fit
         loss_of(model, config),
         params,
         tx,
-        data.Batches(train, config.batch_size, seed=config.seed),
+        batches,
         config,
         evaluate=_report.evaluation(logits_of(model), validation),
         config=_report.about("digits_mlp", model, train),

@@ -12,6 +12,10 @@ even, learned from 100 labelled images of the run's training part.
 
 Run it again, and it goes on from the last checkpoint in --output. The last line printed is the test
 accuracy of the parameters that were best on the validation part.
+
+With the defaults, on the runs of image_classifier.py of seeds 0, 1, 2, the same seeds here: 0.9071,
+0.8699, 0.8104 (mean 0.8625); with --scratch, from the same 100 images: 0.6766, 0.6320, 0.5874. A
+run took 44 s of processor time, on a machine of two cores that others used too.
 """
 
 from __future__ import annotations
@@ -182,6 +186,7 @@ def program(args: Sequence[str] | None) -> None:
         config = dataclasses.replace(config, freeze=0, layer_decay=1.0)
     train, validation, test = load(config, trainer, trained)
     classes = train.info["classes"]
+    batches = data.Batches(train, config.batch_size, seed=config.seed)
     model = trainer.model_of(trained, len(classes))
     logits_of = trainer.logits_of(model)
     start = jax.jit(model.init)(jax.random.key(config.seed), train.gather([0])["image"])
@@ -199,7 +204,7 @@ def program(args: Sequence[str] | None) -> None:
         loss_fn,
         params,
         tx,
-        data.Batches(train, config.batch_size, seed=config.seed),
+        batches,
         config,
         evaluate=_report.evaluation(logits_of, validation),
         config={"trainer": "finetune", "model": _report.one_line(model)},

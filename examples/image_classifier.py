@@ -10,6 +10,10 @@ a colour and at a place of its own, on a patch of one of two photographs.
 
 Run it again, and it goes on from the last checkpoint in --output. The last line printed is the test
 accuracy of the parameters that were best on the validation part.
+
+With the defaults, seeds 0, 1, 2: 0.9851, 0.9703, 0.9740 (mean 0.9765), and 1.0000 for the first
+five. A seed changes the split too; one of the 269 test images is 0.0037. A run took 52 s of
+processor time, on a machine of two cores that others used too.
 """
 
 from __future__ import annotations
@@ -231,6 +235,7 @@ def as_floats(images: jax.Array) -> jax.Array:
 def program(args: Sequence[str] | None) -> None:
     config = ol.training.parse(Config, args).effective()
     train, validation, test = load(config)
+    batches = data.Batches(train, config.batch_size, seed=config.seed)
     model = model_of(config, len(train.info["classes"]))
     image = train.gather([0])["image"]
     params = jax.jit(model.init)(jax.random.key(config.seed), image)["params"]
@@ -241,7 +246,7 @@ def program(args: Sequence[str] | None) -> None:
         loss_of(model, config),
         params,
         tx,
-        data.Batches(train, config.batch_size, seed=config.seed),
+        batches,
         config,
         evaluate=_report.evaluation(logits_of(model), validation),
         monitor="accuracy",

@@ -161,6 +161,7 @@ def test_comparison_gives_each_optimizer_a_folder_the_same_start_and_the_same_mi
     assert shown == {n: pytest.approx(losses[n], abs=1e-4) for n in names}
 
 
+@pytest.mark.slow
 def test_a_seed_reproduces_a_run_bit_for_bit(run, tmp_path):
     one, two, other = (tmp_path / name for name in ("one", "two", "other"))
     for output, seed in ((one, "0"), (two, "0"), (other, "1")):

@@ -52,6 +52,7 @@ def test_frozen_layers_stay_to_the_bit_and_the_others_move(trained, tmp_path):
     assert "recall/odd" in found
 
 
+@pytest.mark.slow
 def test_a_run_that_was_ended_goes_on_to_the_bit(trained, tmp_path, monkeypatch, capsys):
     whole = few(trained, "--log-every", "1", "--eval-every", "3", "--save-every", "2")
     check_resume(finetune.main, whole, tmp_path, 2, monkeypatch, capsys)

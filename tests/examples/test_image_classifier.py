@@ -48,6 +48,7 @@ def test_a_run_that_was_ended_goes_on_to_the_bit(folder, tmp_path, monkeypatch, 
     assert record["shape"] == [8, 8, 3]
 
 
+@pytest.mark.slow
 def test_a_smoke_run_on_the_default_data_has_a_folder_of_its_own(tmp_path, capsys):
     assert image_classifier.main(["--smoke", *SMALL, "--output", str(tmp_path)]) == 0
     text = capsys.readouterr().out
@@ -87,13 +88,13 @@ def test_default_images_are_the_same_every_time_and_parts_share_none():
 def test_every_block_starts_as_its_shortcut():
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
     block = image_classifier.Block(8, 1)
-    y, variables = block.init_with_output(jax.random.key(1), x)
+    y, variables = jax.jit(block.init_with_output)(jax.random.key(1), x)
     np.testing.assert_array_equal(y, jax.nn.relu(x))
 
     def loss(params):
         return jnp.sum(block.apply({"params": params}, x) ** 2)
 
-    gradient = jax.grad(loss)(variables["params"])
+    gradient = jax.jit(jax.grad(loss))(variables["params"])
     assert np.abs(gradient["GroupNorm_1"]["scale"]).max() > 0  # it can leave 0
 
 
@@ -101,7 +102,7 @@ def test_bytes_and_shares_of_one_are_the_same_image():
     model = image_classifier.model_of(Config(width=8, blocks=1), 3)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
     floats = (pixels / 255).astype(np.float32)
-    params = model.init(jax.random.key(0), floats)
+    params = jax.jit(model.init)(jax.random.key(0), floats)
     np.testing.assert_allclose(model.apply(params, pixels), model.apply(params, floats), rtol=1e-5)
 
 
