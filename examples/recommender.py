@@ -8,6 +8,11 @@ Of each user, the last rating tests, the one before chooses the parameters, the 
 default log is drawn from a known law of low rank, so the best possible ranking is known: its score
 is printed beside the model's, and that of ranking by popularity. Run it again, and it goes on from
 the last checkpoint in --output.
+
+Measured with the defaults and seeds 0, 1 and 2: NDCG@10 0.1455, 0.1443, 0.1442 and hit rate@10
+0.2700, 0.2725, 0.2695 (popularity 0.0472 and 0.1020, best possible 0.1666 and 0.3055); 29 to 36
+CPU seconds. With --model factors: root mean square error 0.6872, 0.6899, 0.6898 (the mean rating
+1.0498, best possible 0.4985), NDCG@10 0.1146, 0.1149, 0.1104; 17 to 18 CPU seconds.
 """
 
 from __future__ import annotations
@@ -198,10 +203,10 @@ def program(args: list[str] | None) -> None:
     rate = jax.jit(lambda params, *pair: model.apply({"params": params}, *pair) + mean)
 
     def judged(params: Any, part: data.Source, *known: data.Source) -> dict[str, float]:
-        found = ranked(lambda who: np.asarray(score(params, jnp.asarray(who))), part, *known)
+        found = ranked(lambda who: np.asarray(score(params, who)), part, *known)
         if towers:
             return found
-        pair = (jnp.asarray(part.column(name)) for name in ("user", "item"))
+        pair = (part.column(name) for name in ("user", "item"))
         return {"rmse": rmse(np.asarray(rate(params, *pair)), part), **found}
 
     first = train.gather([0])

