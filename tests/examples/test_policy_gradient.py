@@ -71,6 +71,7 @@ def test_returns_are_discounted_sums_of_what_comes():
     np.testing.assert_allclose(returns(rewards[:, None], 1.0)[:, 0], [7, 6, 4])
 
 
+@pytest.mark.slow
 def test_actions_that_led_to_more_become_likelier(model, params):
     """A step along the gradient raises the return of the batch it is from."""
     config = Config(width=4, entropy=0.0)

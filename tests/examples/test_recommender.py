@@ -107,7 +107,7 @@ def test_in_batch_negatives_less_their_frequency_stand_for_all_items():
     assert float(jnp.abs(uniform).max()) > 0.2
 
 
-@pytest.mark.parametrize("model", ["two_towers", "factors"])
+@pytest.mark.parametrize("model", [pytest.param("two_towers", marks=pytest.mark.slow), "factors"])
 def test_only_the_rows_of_a_batch_move(model):
     config = recommender.Config(model=model, width=4)
     module = recommender.Model(6, 7, 4, 0.2, model == "two_towers")

@@ -32,6 +32,7 @@ def mail(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_to_the_bit(tmp_path, mail, monkeypatch, capsys):
     args = ["--text", str(mail), *RUN]
     check_resume(text_classifier.main, args, tmp_path, 6, monkeypatch, capsys)
