@@ -170,7 +170,11 @@ def comparison_figure(title: str, runs: Mapping[str, Sequence[Mapping[str, Any]]
                 marker="o" if len(known) <= 2 else None,
                 label=name,
             )
-        axis.set(title=heading, xlabel="updates", ylabel=unit, yscale="log")
+        axis.set(title=heading, xlabel="updates", ylabel=unit)
+        if key == "validation_accuracy":
+            axis.set_ylim(bottom=0)  # an error may be 0
+        else:
+            axis.set_yscale("log")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     return _png(figure)
