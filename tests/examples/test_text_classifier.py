@@ -76,6 +76,7 @@ def test_snippets_to_choose_by_and_to_judge_with_differ(mail):
     parts = text_classifier.load(text_classifier.Config(text=mail, length=32))
     sizes = [len(parts[part]) for part in ("train", "validation", "test")]
     assert sizes[0] > sizes[1] >= sizes[2] > 0
+    assert parts["validation"].digest() != parts["test"].digest()
     assert parts["train"].info["classes"] == ("invoices", "letters")
     for part in ("validation", "test"):
         assert set(parts[part].column("label").tolist()) == {0, 1}
