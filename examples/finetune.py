@@ -6,9 +6,9 @@
     python examples/finetune.py --scratch                        # for comparison: nothing is loaded
     python examples/finetune.py --images ~/ants_and_bees         # a task of your own
 
---run is the output folder of `image_classifier.py` or `digits_mlp.py`. Its best checkpoint is read
-and verified; whatever does not fit or was damaged is refused. The default task: is a digit odd or
-even, learned from 100 labelled images of the run's training part.
+--run is the output folder of `image_classifier.py` or `digits_mlp.py`, trained without --mesh. Its
+best checkpoint is read and verified; whatever does not fit or was damaged is refused. The default
+task: is a digit odd or even, learned from 100 labelled images of the run's training part.
 
 Run it again, and it goes on from the last checkpoint in --output. The last line printed is the test
 accuracy of the parameters that were best on the validation part.
@@ -134,6 +134,10 @@ def pretrained(folder: Path) -> tuple[Any, Any, Any]:
         raise UserError(
             f"--run: {folder} has no run.json of {' or '.join(TRAINERS)} ({error!r})"
         ) from None
+    if config.mesh is not None:
+        raise UserError(
+            f"--run: {folder} divided its optimizer among --mesh {config.mesh}; one device expected"
+        )
     model = trainer.model_of(config, classes)
 
     def state() -> ol.training.TrainState:

@@ -144,6 +144,14 @@ def test_the_run_of_another_trainer_is_refused(broken, tmp_path, capsys):
     check_refused(finetune.main, few(broken), words, "finetune.py", capsys)
 
 
+def test_a_run_on_several_devices_is_refused(broken, capsys):
+    record = json.loads((broken / "run.json").read_text())
+    record["options"]["mesh"] = "data=2"
+    (broken / "run.json").write_text(json.dumps(record))
+    words = "divided its optimizer among --mesh data=2"
+    check_refused(finetune.main, few(broken), words, "finetune.py", capsys)
+
+
 @pytest.mark.slow
 def test_a_network_of_convolutions_gets_a_head_too(tmp_path, capsys):
     small = ["--width", "8", "--blocks", "1", "--size", "8", "--smoke"]
