@@ -64,6 +64,8 @@ class Loop:
           Diverged, Terminated: as `fit` does.
         """
         options, limit = self.options, self.options.time_limit
+        if self._is_out_of_patience():  # it was before; asked again, it still is
+            return "no improvement"
         deadline = math.inf if limit is None else time.monotonic() + limit
         self.mark = (start, time.monotonic())
         in_flight: deque[jax.Array] = deque()
@@ -93,6 +95,10 @@ class Loop:
             raise Terminated(ends, step)
         return ends or "finished"
 
+    def _is_out_of_patience(self) -> bool:
+        patience = self.options.patience
+        return patience is not None and int(self.state.since_best) >= patience
+
     def _asked(self, step: int, late: bool) -> Any:
         """A signal or the end of time; processes agree on it, at reports."""
         number = int(self.stop.received or 0)
@@ -112,7 +118,7 @@ class Loop:
         if bad is None and self.evaluate and (step % options.eval_every == 0 or last):
             with self._pause():
                 row |= self._evaluated()
-            if options.patience is not None and int(self.state.since_best) >= options.patience:
+            if self._is_out_of_patience():
                 ends = "no improvement"
         if row:
             self.rows.append({"step": step, **row})

@@ -126,6 +126,9 @@ def test_without_progress_it_ends_and_gives_the_best_parameters(tmp_path):
     assert int(run.state.step) == 25
     chex.assert_trees_all_equal(run.params, seen[1])
     assert float(run.state.best) == 1.0
+    again = fitted(tmp_path, evaluate=judge, steps=100, eval_every=5, patience=3)
+    assert (again.reason, int(again.state.step)) == ("no improvement", 25)
+    chex.assert_trees_all_equal(again.params, seen[1])
 
 
 def test_more_can_be_better(tmp_path):
