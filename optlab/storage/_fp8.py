@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from optlab.core import checks, static
-from optlab.storage._arguments import ROUNDINGS
+from optlab.storage._arguments import ROUNDINGS, VALUES
 from optlab.storage._blocks import block_max, reciprocal, spread
 from optlab.storage._int8 import Coded
 from optlab.storage._noise import Noise
@@ -41,20 +41,26 @@ class FP8(Storage, name="fp8"):
     block: int = static(checks.positive_count, default=256)
     rounding: str = static(ROUNDINGS, default="stochastic")
     format: str = static(FORMATS, default="auto")
+    values: str = static(VALUES, default="auto")
 
     coarse = True
 
     def suited(self, nonnegative):
-        if self.format != "auto":
-            return self
-        return dataclasses.replace(self, format="e5m2" if nonnegative else "e4m3")
+        known = {"format": "e5m2", "values": "nonnegative"}
+        if not nonnegative:
+            known = {"format": "e4m3", "values": "signed"}
+        open_ = {name: v for name, v in known.items() if getattr(self, name) == "auto"}
+        return dataclasses.replace(self, **open_)
 
     def encode(self, value, noise=None):
         form = self._form
         scales = _with_room(block_max(value, self.block) / np.asarray(form.top, value.dtype))
         unit = value * spread(reciprocal(scales), value, self.block)
         noise = None if self.rounding == "nearest" else noise
-        return Coded(_rounded(unit, form, noise), scales)
+        code = _rounded(unit, form, noise)
+        if self.values == "nonnegative":  # never 0, as in int8
+            code = jnp.where(value > 0, jnp.maximum(code, np.uint8(1)), code)
+        return Coded(lax.bitcast_convert_type(code, form.dtype), scales)
 
     def decode(self, stored, dtype="float32"):
         scale = spread(stored.scales.astype(dtype), stored.codes, self.block)
@@ -82,7 +88,7 @@ def _with_room(scales: jax.Array) -> jax.Array:
 
 
 def _rounded(unit: jax.Array, form: _Form, noise: Noise | None) -> jax.Array:
-    """A neighbour of each number in [-top, top]."""
+    """The bits of a neighbour of each number in [-top, top]."""
     step = quantum(unit, form.mantissa, form.least)
     steps = jnp.abs(unit) / step  # exact: a step is a power of two
     steps = jnp.round(steps) if noise is None else jnp.floor(steps + noise.uniform(unit))
@@ -93,7 +99,7 @@ def _rounded(unit: jax.Array, form: _Form, noise: Noise | None) -> jax.Array:
     binade = exponent + (form.mantissa - form.least)
     code = (binade << form.mantissa) + steps.astype(jnp.int32)
     sign = (lax.bitcast_convert_type(unit, kind) >> (56 if wide else 24)).astype(jnp.int32) & 128
-    return lax.bitcast_convert_type((code | sign).astype(jnp.uint8), form.dtype)
+    return (code | sign).astype(jnp.uint8)
 
 
 def _value(codes: jax.Array, form: _Form, dtype: Any) -> jax.Array:
@@ -109,7 +115,13 @@ def _value(codes: jax.Array, form: _Form, dtype: Any) -> jax.Array:
     return jnp.where(code > 127, -magnitude, magnitude)
 
 
-def fp8(block: int = 256, *, rounding: str = "stochastic", format: str = "auto") -> FP8:
+def fp8(
+    block: int = 256,
+    *,
+    rounding: str = "stochastic",
+    format: str = "auto",
+    values: str = "auto",
+) -> FP8:
     """Keeps arrays as 8-bit floats: 1 byte an entry, and 4 bytes a block.
 
     Entries are scaled so that the largest magnitude of a block of the last axis is the format's
@@ -122,6 +134,9 @@ def fp8(block: int = 256, *, rounding: str = "stochastic", format: str = "auto")
         largest; `"e5m2"`: 2 bits (12 to 25 %), down to 3e-10. `"auto"` is e5m2 for second moments,
         whose small entries Adam divides by, e4m3 for what has signs; `store` says which by the
         field's name, and where nobody does it is e5m2.
+
+      values: `"signed"`, `"nonnegative"`: then what is not zero never becomes zero, see `int8`; or
+        `"auto"`: `store` says which.
 
     Returns:
       A `Storage`.
@@ -146,4 +161,4 @@ def fp8(block: int = 256, *, rounding: str = "stochastic", format: str = "auto")
     Source:
       Micikevicius et al., "FP8 formats for deep learning", 2022, arXiv:2209.05433.
     """
-    return FP8(block=block, rounding=rounding, format=format)
+    return FP8(block=block, rounding=rounding, format=format, values=values)

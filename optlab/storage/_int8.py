@@ -71,7 +71,10 @@ class Int8(Storage, name="int8"):
         unit = value * spread(reciprocal(scales), value, self.block)
         unit = jnp.abs(unit) if signed else jnp.where(unit > 0, unit, jnp.zeros_like(unit))
         code = _code(unit, self._root, top, None if self.rounding == "nearest" else noise)
-        code = jnp.where(value < 0, -code, code) if signed else code
+        if signed:
+            code = jnp.where(value < 0, -code, code)
+        else:  # a second moment of 0 beside a first that is not would be divided by
+            code = jnp.where(value > 0, jnp.maximum(code, 1), code)
         return Coded(code.astype(jnp.int8 if signed else jnp.uint8), scales)
 
     def decode(self, stored, dtype="float32"):
@@ -156,7 +159,11 @@ def int8(
     Special cases:
       A block of zeros stays zero, the largest entry of a block is exact (to a rounding), a block
       with an entry that is not finite is not finite. Entries of blocks below 1e-37 become 0.
-      Negative entries of `"nonnegative"` arrays become 0.
+      Negative entries of `"nonnegative"` arrays become 0; positive ones never do, but at least the
+      least code, 2.4e-10 of their block's largest. So with both of Adam's moments in int8 no update
+      is larger than about 25 learning rates, however different the gradients in a block are
+      (measured: 2 where they spread over a factor of 50, 24 over 10,000). A first moment in int8
+      beside an exact second has no such bound.
 
     Cost:
       Adam: 2 + 8 / 256 = 2.03 bytes a parameter where the last axis is a multiple of 256.

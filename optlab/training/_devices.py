@@ -136,6 +136,16 @@ class Placement:
         table = table._replace(opt_state=state_sharding(tx, given[0], whole, mesh=self.mesh))
         return jax.jit(make, out_shardings=table)(*given)
 
+    def without(self, state: Any) -> Any:
+        """The state as one device has it, so that a checkpoint can be read with any mesh or none."""
+        return state if self.mesh is None else state._replace(opt_state=state.opt_state.inner)
+
+    def back(self, state: Any, like: Any) -> Any:
+        """What `without` gave, as a state of this placement again, such as `like`."""
+        if self.mesh is None:
+            return state
+        return state._replace(opt_state=like.opt_state._replace(inner=state.opt_state))
+
     def batch(self, batch: PyTree) -> PyTree:
         """A batch of this process on the devices, as part of the global batch."""
         if self.mesh is None:

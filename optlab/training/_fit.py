@@ -34,17 +34,19 @@ class Fit(NamedTuple):
       state: after the last step.
       params: to use the model with: those of the best evaluation, the optimizer's average of them
         if it keeps one; without evaluations, the last ones.
+      variables: of the same step as `params`.
       rows: what was reported, as in `metrics.jsonl`.
       reason: why it ended: `"finished"`, `"time limit"`, `"no improvement"` or `"callback"`.
 
     Example:
       >>> import optlab as ol
-      >>> ol.training.Fit(state=None, params=None, rows=[], reason="finished").reason
+      >>> ol.training.Fit(None, None, None, rows=[], reason="finished").reason
       'finished'
     """
 
     state: TrainState
     params: PyTree
+    variables: PyTree
     rows: list[dict[str, Any]]
     reason: str
 
@@ -129,6 +131,7 @@ def fit(
     place = Placement(_mesh(options))
     if options.resume == "never":
         _begin_anew(options, title)
+    record = record_of(options, tx, batches, config)
     tx = place.optimizer(tx)
     step = make_train_step(
         loss_fn,
@@ -137,7 +140,6 @@ def fit(
         accumulate=accumulate,
         compute_dtype=compute_dtype,
     )
-    record = record_of(options, tx, batches, config)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(
             Checkpoints(options.output / "checkpoints", keep=options.keep, config=record)
@@ -147,7 +149,7 @@ def fit(
         key = jax.random.key(options.seed)
         state = place.state(step.init, tx, params, key, example, variables)
         if start:
-            state = checkpoints.restore(state, start)
+            state = place.back(checkpoints.restore(place.without(state), start), state)
         if jax.process_index() == 0:
             write_all(options.output, {NAME: as_json(record)})
         writers = writers_for(options, from_step=start, config=record)
@@ -173,14 +175,15 @@ def fit(
             loop.leave(title, str(error), time.monotonic() - began)
             raise
         loop.leave(title, reason, time.monotonic() - began)
-        return Fit(loop.state, _best_params(loop), loop.rows, reason)
+        best = _best_state(loop)
+        return Fit(loop.state, best.evaluation_params(), best.variables, loop.rows, reason)
 
 
-def _best_params(loop: Loop) -> PyTree:
+def _best_state(loop: Loop) -> TrainState:
     best = loop.checkpoints.best()
     if best is None or best == loop.checkpoints.latest():
-        return loop.state.evaluation_params()
-    return loop.checkpoints.restore(loop.state, best=True).evaluation_params()
+        return loop.state
+    return loop.checkpoints.restore(loop.place.without(loop.state), best=True)
 
 
 def _begin_anew(options: RunOptions, title: str) -> None:

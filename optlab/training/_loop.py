@@ -200,7 +200,7 @@ class Loop:
         if leaf is not None:
             raise Diverged(self._diverged(step, reported(self.state.sums), leaf))
         metric = self.sign * float(self.state.best) if self.improved else None
-        self.checkpoints.save(self.state, step, metric=metric)
+        self.checkpoints.save(self.place.without(self.state), step, metric=metric)
 
     def leave(self, title: str, reason: str, seconds: float) -> None:
         """Writes what is left of a run, however it ended."""

@@ -192,12 +192,14 @@ def test_eight_devices_give_the_losses_of_one(whole, tmp_path):
         assert row == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.slow
-def test_a_checkpoint_of_eight_devices_goes_on_with_two(tmp_path):
+@pytest.mark.parametrize("other", [None, pytest.param("data=2", marks=pytest.mark.slow)])
+def test_a_checkpoint_of_eight_devices_goes_on_with_fewer(tmp_path, other):
     one = fitted(tmp_path / "one", steps=8)
     fitted(tmp_path / "many", steps=4, mesh="data=8")
-    many = fitted(tmp_path / "many", steps=8, mesh="data=2")
+    many = fitted(tmp_path / "many", steps=8, mesh=other)
     chex.assert_trees_all_close(many.state.params, one.state.params, rtol=1e-4)
+    back = fitted(tmp_path / "many", steps=9, mesh="data=4")
+    assert int(back.state.step) == 9
 
 
 def test_the_device_is_waited_for_once_a_report(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Row and column means in place of second moments, for any transformation."""
+"""Row and column means in place of second moments; gradients of very different sizes."""
 
 from __future__ import annotations
 
@@ -46,3 +46,18 @@ def test_first_moments_are_refused():
     params = {"w": jnp.ones((64, 128))}
     with pytest.raises(ValueError, match="second moments only"):
         ol.store(ol.adam(1e-2), {ol.everything: storage.factored()}).init(params)
+
+
+@pytest.mark.parametrize("kept", [storage.int8(), storage.fp8()], ids=repr)
+def test_no_weight_is_thrown_away_where_gradients_of_a_block_differ_by_far(kept):
+    rng = np.random.default_rng(0)
+    sizes = np.exp(2 * rng.normal(size=(64, 256)))
+    gradients = (rng.normal(size=(30, 64, 256)) * sizes).astype(np.float32)
+    tx = ol.store(ol.adam(1.0), {"first": kept, "second": kept})
+
+    def step(state, gradient):
+        updates, state = tx.update(gradient, state)
+        return state, jnp.max(jnp.abs(updates))
+
+    largest = jax.jit(lambda s: jax.lax.scan(step, s, gradients)[1])(tx.init(gradients[0]))
+    assert np.max(largest) < 25
