@@ -108,14 +108,6 @@ def about(trainer: str, model: Any, train: data.Source) -> dict[str, Any]:
     }
 
 
-def say_whence(options: ol.training.RunOptions) -> None:
-    """Says what the same command does a second time."""
-    step = ol.training.Checkpoints(options.output / "checkpoints").latest()
-    if step is not None and options.resume != "never":
-        over = step >= options.steps
-        print(f"{options.output}: " + ("finished" if over else f"goes on from step {step}"))
-
-
 def save(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         for name, contents in files.items():

@@ -156,9 +156,8 @@ def program(args: list[str] | None) -> None:
     if config.sample:
         text = sampled(model, run.params, config.sample, jax.random.key(config.seed))
         print(f"\n{text}\n")
-    best = min(
-        row["validation_bits_per_byte"] for row in run.rows if "validation_bits_per_byte" in row
-    )
+    name = "validation_bits_per_byte"
+    best = min((row[name] for row in run.rows if name in row), default=float("nan"))
     print(f"validation: {best:.4f} bits a byte")
 
 

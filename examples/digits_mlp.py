@@ -201,7 +201,6 @@ def train(config: Config, parts: Sequence[data.Source]) -> tuple[ol.training.Fit
     if config.compare is None:
         print(f"\n{tx!r}\n\n{ol.describe(tx, params)}\n", flush=True)
 
-    _report.say_whence(config)
     run = ol.training.fit(
         loss_of(model, config),
         params,

@@ -203,7 +203,6 @@ def program(args: Sequence[str] | None) -> None:
     def loss_fn(params: Any, batch: Any, key: jax.Array) -> jax.Array:
         return _report.cross_entropy(logits_of(params, batch), batch["label"]).mean()
 
-    _report.say_whence(config)
     run = ol.training.fit(
         loss_fn,
         params,

@@ -241,7 +241,6 @@ def program(args: Sequence[str] | None) -> None:
     params = jax.jit(model.init)(jax.random.key(config.seed), image)["params"]
     tx = optimizer(config)
     print(f"{train!r}\n{validation!r}\n{test!r}\n{ol.describe(tx, params)}\n", flush=True)
-    _report.say_whence(config)
     run = ol.training.fit(
         loss_of(model, config),
         params,

@@ -195,7 +195,6 @@ def program(args: list[str] | None) -> None:
         f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters\n{tx!r}\n", flush=True
     )
     environments = data.Arrays({"environment": np.arange(config.batch_size)}, "environments")
-    _report.say_whence(config)
     run = ol.training.fit(
         loss_of(model, config),
         params,

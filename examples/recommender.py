@@ -213,7 +213,6 @@ def program(args: list[str] | None) -> None:
     init = jax.jit(model.init)(jax.random.key(config.seed), first["user"], first["item"])
     tx = optimizer(config)
     print(f"{train!r}\n{users} users, {items} items\n{tx!r}\n", flush=True)
-    _report.say_whence(config)
     run = ol.training.fit(
         loss_of(model, config, mean, frequency),
         init["params"],

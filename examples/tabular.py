@@ -182,7 +182,6 @@ def train(config: Config, parts: Parts, title: str, progress_lines: int = 10) ->
     validate, test = (
         ol.training.evaluator(answers, part, 256, judged) for part in (parts.validation, parts.test)
     )
-    _report.say_whence(config)
     run = ol.training.fit(
         loss_fn,
         jax.jit(model.init)(jax.random.key(config.seed), features)["params"],

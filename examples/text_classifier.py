@@ -172,7 +172,6 @@ def program(args: list[str] | None) -> None:
     params = jax.jit(model.init)(jax.random.key(config.seed), first)["params"]
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     print(f"{parts['train']!r}\n{count:,} parameters\n{tx!r}\n", flush=True)
-    _report.say_whence(config)
     run = ol.training.fit(
         loss_fn,
         params,

@@ -137,7 +137,7 @@ class Placement:
         return jax.jit(make, out_shardings=table)(*given)
 
     def without(self, state: Any) -> Any:
-        """The state as one device has it, so that a checkpoint can be read with any mesh or none."""
+        """The state as one device has it: a checkpoint can be read with any mesh or none."""
         return state if self.mesh is None else state._replace(opt_state=state.opt_state.inner)
 
     def back(self, state: Any, like: Any) -> Any:

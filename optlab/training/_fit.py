@@ -83,7 +83,8 @@ def fit(
       options: steps, output folder, seed and all the rest.
       evaluate: `(params) -> dict of numbers`, or `(params, variables)` where there are any; called
         with the parameters to evaluate with. Its numbers are reported as `validation_...`.
-      monitor: which of them says what is best; mode: `"min"` or `"max"`.
+      monitor: which of them says what is best, with or without `validation_`; mode: `"min"` or
+        `"max"`.
       accumulate, compute_dtype: see `make_train_step`.
       config: more about the run, for its record: whatever JSON can hold.
       callbacks: each is called with `(step, row, state)` behind every report; if one gives True,
@@ -101,6 +102,8 @@ def fit(
       Terminated: after SIGTERM or SIGINT, with a checkpoint of the current step.
       UserError: for options that do not fit the data or the run that is there.
       MismatchError, DamageError: see `Checkpoints`.
+      ValueError, TypeError: for batches that end too early, a `monitor` that is not evaluated,
+        and see `make_train_step`.
 
     Special cases:
       The device is waited for once a report, so steps are dispatched ahead. `bad_steps` counts the
@@ -127,6 +130,13 @@ def fit(
     options.check()
     if mode not in ("min", "max"):
         raise ValueError(f"fit: mode must be 'min' or 'max', got {mode!r}.")
+    if not callable(getattr(batches, "iterate", None)):
+        raise TypeError(
+            f"fit: batches must have iterate(start, stop), got {type(batches).__name__}. Make them "
+            "by options.batches(source)."
+        )
+    if options.patience is not None and evaluate is None:
+        raise UserError("--patience: there is no evaluation to wait for")
     began = time.monotonic()
     place = Placement(_mesh(options))
     if options.resume == "never":
@@ -163,12 +173,14 @@ def fit(
             stop=stack.enter_context(StopSignals()),
             progress=stack.enter_context(Progress(title, options.steps, progress_lines)),
             evaluate=evaluate,
-            monitor=monitor,
+            monitor=monitor.removeprefix("validation_"),
             sign=1 if mode == "max" else -1,
             callbacks=callbacks,
             rows=read_rows(options.output / METRICS) if start else [],
             state=state,
         )
+        if start:
+            loop.progress.say(_whence(start, options, checkpoints, record))
         try:
             reason = loop.run(step.update, batches, start)
         except (Diverged, Terminated) as error:
@@ -193,6 +205,15 @@ def _begin_anew(options: RunOptions, title: str) -> None:
             print(f"{title}: the run that was in {options.output} is now in {aside}", flush=True)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("the old run is set aside")
+
+
+def _whence(start: int, options: RunOptions, checkpoints: Any, record: Any) -> str:
+    """What the same call does a second time, and whether it is the same."""
+    over = start >= options.steps
+    said = f"finished at step {start}" if over else f"goes on from step {start}"
+    then = checkpoints.manifest(start).config.get("optimizer")
+    other = "" if then == record["optimizer"] else "; the optimizer is another than it was"
+    return f"{options.output}: {said}{other}"
 
 
 def _mesh(options: RunOptions) -> Any:

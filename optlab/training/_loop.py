@@ -90,6 +90,13 @@ class Loop:
                         self._save(step)
                 if ends:
                     break
+        if not ends and step < options.steps and step > start:
+            self._save(step)
+        if not ends and step < options.steps:
+            raise ValueError(
+                f"fit: batches.iterate({start}, {options.steps}) ended behind step {step}; it must "
+                "give a batch for every step."
+            )
         self.checkpoints.wait()
         if isinstance(ends, signal.Signals):
             raise Terminated(ends, step)
@@ -196,7 +203,7 @@ class Loop:
         return {f"validation_{name}": value for name, value in metrics.items()}
 
     def _save(self, step: int) -> None:
-        leaf = first_nonfinite(self.state.params)
+        leaf = first_nonfinite((self.state.params, self.state.variables))
         if leaf is not None:
             raise Diverged(self._diverged(step, reported(self.state.sums), leaf))
         metric = self.sign * float(self.state.best) if self.improved else None

@@ -108,6 +108,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", Path(self.output))  # text will do
+        object.__setattr__(self, "resume", str(self.resume))  # and a number
 
     def check(self) -> None:
         """Judges every option, and whether the output folder can be written.

@@ -43,7 +43,10 @@ def resumed_step(options: RunOptions, checkpoints: Checkpoints, record: Mapping[
         there = f"checkpoints of steps {', '.join(map(str, steps))}" if steps else "no checkpoint"
         raise UserError(f"--resume {options.resume}: {options.output} has {there}")
     path = options.output / NAME
-    old = json.loads(path.read_text()) if path.exists() else {}
+    try:
+        old = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; put it right, or move it away") from None
     compared = [
         (f"--{name.replace('_', '-')}", old["options"].get(name), record["options"][name])
         for name in ("seed", "batch_size")

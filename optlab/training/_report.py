@@ -21,7 +21,7 @@ Rows = Sequence[Mapping[str, Any]]
 Better = Literal["min", "max"]
 
 # Words in the names of metrics that say what is better.
-_LESS = ("loss", "error", "mse", "rmse", "mae", "perplexity", "entropy", "bits")
+_LESS = ("loss", "error", "mse", "rmse", "mae", "perplexity", "entropy", "bits", "nll")
 _MORE = ("accuracy", "precision", "recall", "f1", "auc", "r2", "top", "hit", "ndcg", "score")
 
 

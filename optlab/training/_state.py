@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optlab.core import numerics, read, trees
+from optlab.core import as_link, checks, numerics, read, trees
 from optlab.transforms import apply_updates, eval_params
 
 PyTree = Any
@@ -29,8 +30,8 @@ class TrainState(NamedTuple):
       variables: what the model keeps beside its parameters, such as the statistics of batch norms;
         `None` for nothing.
       key: the run's `jax.random` key; a step uses `fold_in(key, step)`.
-      sums: float32 scalars by name, sums of the metrics of the steps since the last report; of what
-        the optimizer records, the latest value.
+      sums: float32 scalars by name, sums of the metrics of the good steps since the last report;
+        of what the optimizer records, the latest value.
       best: float32 scalar, the best evaluation so far; NaN before the first.
       since_best: int32 scalar, evaluations since.
 
@@ -102,7 +103,13 @@ def make_train_step(
       whose loss or gradient was no finite number), `steps`, and what `loss_fn` gives.
 
     Raises:
-      ValueError: if a batch cannot be divided by `accumulate`; TypeError: if the loss is no scalar.
+      ValueError: if a batch cannot be divided by `accumulate`. TypeError: if the loss is no scalar,
+        `tx` no transformation, `compute_dtype` no floating type; if the parameters hold variables
+        of NNX that are none.
+
+    Special cases:
+      A step whose loss or gradient is not finite leaves the variables as they were. Whether it
+      leaves parameters and optimizer as they were is up to the optimizer: put a `guard` around.
 
     Example:
       >>> import jax, jax.numpy as jnp, optlab as ol
@@ -116,7 +123,11 @@ def make_train_step(
       >>> state.params.round(3), state.step
       (Array(2., dtype=float32), Array(20, dtype=int32))
     """
+    as_link(tx)  # says what it is, if it is no transformation
     tx = optax.with_extra_args_support(tx)
+    checks.positive_count("make_train_step", "accumulate", accumulate)
+    if compute_dtype is not None:
+        _require_floating(compute_dtype)
 
     def evaluate(params, batch, key, variables):
         if compute_dtype is not None:
@@ -152,14 +163,12 @@ def make_train_step(
         loss, metrics, grads, variables = gradient(state.params, batch, key, state.variables)
         updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
         norm = numerics.global_norm(numerics.promote(grads))
-        row = {
-            "loss": loss,
-            "gradient_norm": norm,
-            "bad_steps": ~(jnp.isfinite(loss) & jnp.isfinite(norm)),
-            "steps": 1,
-            **_recorded(opt_state),
-            **metrics,
-        }
+        good = jnp.isfinite(loss) & jnp.isfinite(norm)
+        if variables is not None:  # as behind a guard, a bad step leaves no trace
+            variables = jax.tree.map(partial(jnp.where, good), variables, state.variables)
+        means = {"loss": loss, "gradient_norm": norm, **metrics}
+        row = {name: jnp.where(good, value, 0) for name, value in means.items()}
+        row |= {"bad_steps": ~good, "steps": 1, **_recorded(opt_state)}
         starts = state.step % report_every == 0
         sums = {name: jnp.asarray(row[name], jnp.float32) for name in state.sums}
         for name in sums.keys() - set(RECORDED):
@@ -174,6 +183,7 @@ def make_train_step(
         return new, loss
 
     def init(params, key, batch, variables=None) -> TrainState:
+        _require_parameters(params)
         opt_state = tx.init(params)
         _, metrics, _, _ = jax.eval_shape(gradient, params, batch, key, variables)
         own = ("loss", "gradient_norm", "bad_steps", "steps", *_recorded(opt_state))
@@ -195,6 +205,34 @@ def make_train_step(
         )
 
     return TrainStep(init, jax.jit(update, donate_argnums=0))
+
+
+def _require_floating(dtype: Any) -> None:
+    try:
+        known = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        known = False
+    if not known:
+        raise TypeError(
+            "make_train_step: compute_dtype must be a floating type such as 'bfloat16', got "
+            f"{dtype!r}."
+        )
+
+
+def _require_parameters(params: PyTree) -> None:
+    """NNX keeps statistics of batch norms and random keys in variables beside parameters."""
+
+    def is_variable(node):
+        return hasattr(node, "get_value") and hasattr(node, "get_metadata")
+
+    for path, node in jax.tree_util.tree_leaves_with_path(params, is_leaf=is_variable):
+        kinds = [kind.__name__ for kind in type(node).__mro__]
+        if is_variable(node) and "Param" not in kinds:
+            raise TypeError(
+                f"make_train_step: {trees.path_text(path)!r} is a {kinds[0]}, no parameter, and "
+                "would be trained. Split the model: graph, params, rest = nnx.split(model, "
+                "nnx.Param, ...), pass variables=rest, and merge with copy=True in the loss."
+            )
 
 
 def _recorded(opt_state: PyTree) -> dict[str, jax.Array]:
@@ -220,6 +258,8 @@ def _unpacked(result: Any, variables: PyTree) -> tuple[jax.Array, tuple[Mapping,
                 f"{len(result)}."
             )
         loss, metrics = result
+    if loss is None:
+        raise TypeError("make_train_step: loss_fn returned None; it must return the loss.")
     scalars = {"the loss": loss, **metrics}
     for name, value in scalars.items():
         if jnp.shape(value) != ():
@@ -247,11 +287,13 @@ def _in_parts(count: int, x: jax.Array) -> jax.Array:
 
 
 def reported(sums: Mapping[str, jax.Array]) -> dict[str, float]:
-    """The means that sums stand for; waits for the step that they come from."""
+    """The means over good steps that sums stand for; waits for the step they come from."""
     values = {name: float(value) for name, value in jax.device_get(dict(sums)).items()}
-    steps = max(values["steps"], 1.0)
+    good = values["steps"] - values["bad_steps"]
     counts = ("steps", "bad_steps", *RECORDED)
-    return {name: v if name in counts else v / steps for name, v in values.items()}
+    return {
+        name: v if name in counts else v / good if good else math.nan for name, v in values.items()
+    }
 
 
 def first_nonfinite(tree: PyTree) -> str | None:

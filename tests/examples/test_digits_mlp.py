@@ -115,7 +115,7 @@ def test_a_finished_run_says_its_result_again_and_trains_no_more(run):
     _, text, output = run("--steps", "6")
     before = (output / "metrics.jsonl").read_bytes()
     _, again, _ = run("--steps", "6")
-    assert f"{output}: finished\n" in again
+    assert f"{output}: finished at step 6\n" in again
     assert last_accuracy(again) == last_accuracy(text)
     assert (output / "metrics.jsonl").read_bytes() == before
 

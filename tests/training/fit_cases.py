@@ -56,12 +56,13 @@ def evaluate(params):
 
 def fitted(output, *, tx=None, bad=None, width=16, loss=loss_fn, seed=0, **rest):
     """A run of `Options` with these fields; what is no field goes to `fit`."""
+    rest.setdefault("progress_lines", 0)
     names = {field.name for field in dataclasses.fields(Options)}
     fields = {name: rest.pop(name) for name in names & set(rest)}
     options = Options(output=output, seed=seed, **fields)
     batches = options.batches(source(bad))
     tx = ol.average_params(ol.adam(3e-2), ema=0.5) if tx is None else tx
-    return ol.training.fit(loss, initial(width), tx, batches, options, progress_lines=0, **rest)
+    return ol.training.fit(loss, initial(width), tx, batches, options, **rest)
 
 
 def comparable(rows):

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fit_cases import comparable, evaluate, fitted, initial
+from fit_cases import Options, comparable, evaluate, fitted, initial, loss_fn, source
 
 import optlab as ol
-from optlab.training import Diverged, MismatchError, Terminated, UserError, read_rows
+from optlab.training import Checkpoints, Diverged, MismatchError, Terminated, UserError, read_rows
 
 PNG = b"\x89PNG\r\n"
 
@@ -89,7 +89,7 @@ def test_a_loss_that_is_nan_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_
 
     with pytest.raises(
         Diverged,
-        match=r"diverged by step \d+: loss nan, gradient norm .*, "
+        match=r"diverged by step \d+: loss .*, gradient norm .*, "
         r"learning rate 0\.1, .* the parameter at 'first' is not finite; "
         r"the checkpoint of step \d+ is kept",
     ) as error:
@@ -263,3 +263,45 @@ def test_however_a_run_ends_its_curves_and_reason_are_there(tmp_path):
     assert found["reason"].startswith("ended by SIGTERM, step 3 is saved")
     assert found["seconds"] > 0
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
+
+
+def test_a_second_call_says_whence_it_goes_on_and_that_the_optimizer_changed(tmp_path, capsys):
+    fitted(tmp_path, tx=ol.sgd(0.1), steps=3)
+    fitted(tmp_path, tx=ol.sgd(0.2), steps=4, progress_lines=1)
+    fitted(tmp_path, tx=ol.sgd(0.2), steps=4, progress_lines=1)
+    said = [line for line in capsys.readouterr().out.splitlines() if str(tmp_path) in line]
+    assert said[0].endswith("goes on from step 3; the optimizer is another than it was")
+    assert said[1].endswith("finished at step 4")
+
+
+def test_batches_that_end_too_early_are_an_error_and_lose_nothing(tmp_path):
+    class Short:
+        def iterate(self, start, stop):
+            return iter([source().gather(np.arange(8))] * (5 - start))
+
+    options = Options(output=tmp_path)
+    with pytest.raises(ValueError, match=r"ended behind step 5; it must give a batch for every"):
+        ol.training.fit(loss_fn, initial(), ol.sgd(0.1), Short(), options, progress_lines=0)
+    assert Checkpoints(tmp_path / "checkpoints").latest() == 5
+
+
+def test_mistakes_are_named_before_anything_is_written(tmp_path):
+    with pytest.raises(TypeError, match=r"batches must have iterate.*got Arrays.*options.batches"):
+        ol.training.fit(loss_fn, initial(), ol.sgd(0.1), source(), Options(output=tmp_path))
+    with pytest.raises(UserError, match="--patience: there is no evaluation"):
+        fitted(tmp_path, patience=3)
+    with pytest.raises(TypeError, match="expected a gradient transformation"):
+        fitted(tmp_path, tx=1e-2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_record_is_named(tmp_path):
+    fitted(tmp_path, steps=2)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(UserError, match=r"run\.json: .*put it right, or move it away"):
+        fitted(tmp_path)
+
+
+def test_what_is_monitored_may_be_called_as_it_is_reported(tmp_path):
+    run = fitted(tmp_path, evaluate=evaluate, monitor="validation_loss", steps=4)
+    assert float(run.state.best) == np.float32(run.rows[-1]["validation_loss"])

@@ -135,6 +135,27 @@ def test_statistics_of_batch_norms_are_carried_along():
     np.testing.assert_allclose(mean, BATCH["x"].mean(0) / 2, rtol=1e-5)
 
 
+def test_a_bad_step_leaves_the_variables_as_they_were():
+    def loss(params, batch, key, variables):
+        return params["b"] * jnp.mean(batch["y"]), {}, {"mean": jnp.mean(batch["y"])}
+
+    step = make_train_step(loss, ol.guard(ol.sgd(0.1)))
+    state = step.init(PARAMS, KEY, BATCH, {"mean": np.float32(0)})
+    state, _ = step.update(state, BATCH)
+    state, _ = step.update(state, {**BATCH, "y": BATCH["y"] * np.nan})
+    assert float(state.variables["mean"]) == np.mean(BATCH["y"])
+    assert reported(state.sums)["bad_steps"] == 1
+
+
+def test_statistics_of_nnx_are_not_taken_for_parameters():
+    class Model(nnx.Module):
+        def __init__(self, rngs):
+            self.norm = nnx.BatchNorm(3, rngs=rngs)
+
+    with pytest.raises(TypeError, match=r"'norm/mean' is a BatchStat, no parameter.*nnx\.split"):
+        make_train_step(quiet_loss, ol.sgd(0.1)).init(nnx.state(Model(nnx.Rngs(0))), KEY, BATCH)
+
+
 def test_an_nnx_model_trains():
     graph, params = nnx.split(nnx.Linear(3, 1, rngs=nnx.Rngs(0)))
 
@@ -171,6 +192,10 @@ def test_the_average_is_what_is_evaluated():
         (lambda p, b, k: (p["b"], {"m": b["y"]}), {}, TypeError, "m must be one number"),
         (lambda p, b, k: (p["b"], {}, {}), {}, TypeError, "a tuple of 3"),
         (lambda p, b, k: (p["b"], {"loss": p["b"]}), {}, ValueError, "a metric called 'loss'"),
+        (lambda p, b, k: None, {}, TypeError, "loss_fn returned None"),
+        (quiet_loss, {"compute_dtype": "bf16"}, TypeError, "a floating type .* got 'bf16'"),
+        (quiet_loss, {"compute_dtype": "int8"}, TypeError, "a floating type .* got 'int8'"),
+        (quiet_loss, {"accumulate": 0}, ValueError, "accumulate must be a whole number >= 1"),
         (quiet_loss, {"accumulate": 3}, ValueError, "8 examples cannot be run in 3 equal parts"),
     ],
 )
