@@ -54,9 +54,9 @@ FAULTS: dict[str, tuple[tuple[str, str, str], ...]] = {
             "rest * (numerics.squared_magnitude(g - first) + offset)",
         ),
         (
-            "factored without normalisation",
-            "rows = numerics.safe_divide(v.rows, _mean(v.rows, axis=-1)[..., None])",
-            "rows = v.rows",
+            "factored rows summed",
+            "d * v.rows + rest * latest.rows",
+            "v.rows + rest * latest.rows",
         ),
     ),
     f"{_T}_moment_links.py": (

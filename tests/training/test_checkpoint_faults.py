@@ -56,10 +56,6 @@ def largest(folder):
     return max(files(folder), key=lambda path: path.stat().st_size)
 
 
-# What TensorStore still has under way when another of its files fails finds Orbax's loop closed.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
 # --- damage
 
 

@@ -236,8 +236,6 @@ def test_what_is_monitored_must_be_there(tmp_path):
         fitted(tmp_path, evaluate=evaluate, mode="least")
 
 
-# TensorStore's threads outlive the loop of the read that failed.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_checkpoint_is_named_and_an_earlier_one_goes_on(whole, tmp_path, capsys):
     fitted(tmp_path, evaluate=evaluate, steps=8)
     for file in (tmp_path / "checkpoints" / "8" / "state").rglob("d/*"):
