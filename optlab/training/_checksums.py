@@ -90,9 +90,10 @@ def _prepared(leaf: Any) -> Any:
     leaf = np.asarray(leaf)
     if leaf.dtype.itemsize < 8 or leaf.dtype.kind == "V":
         return leaf
+    count = leaf.dtype.itemsize // 4
     words = np.ascontiguousarray(leaf.astype(leaf.dtype.newbyteorder("<"), copy=False))
-    words = words.reshape(-1).view("<u4").reshape((*leaf.shape, leaf.dtype.itemsize // 4))
-    return tuple(words[..., i] for i in range(words.shape[-1]))
+    words = words.reshape(-1).view("<u4").reshape((*leaf.shape, count))
+    return tuple(words[..., i] for i in range(count))
 
 
 @jax.jit
