@@ -21,7 +21,10 @@ class Factored(Factors):
 
     __slots__ = ()
 
-    kept_shape = None  # a state of its own, not what a storage keeps of one
+    @property
+    def kept_shape(self) -> None:
+        """None: it is a state of its own, not what a storage keeps of one."""
+        return None
 
 
 class Rule(NamedTuple):
