@@ -138,7 +138,8 @@ def int8(
 
     - `sign(x) round(127 (|x| / s)**(1/2))`, int8, if it may be negative (a first moment);
     - `round(255 (x / s)**(1/4))`, uint8, if it cannot be (a second moment): Adam divides by its
-      root, so its small entries count as much as its large ones. Linear codes make Adam diverge.
+      root, so its small entries count as much as its large ones. Linear codes, which take them for
+      larger than they are, train worse.
 
     Args:
       block: >= 1, entries that share a scale. An axis that is shorter is one block, a last block

@@ -111,8 +111,9 @@ def test_rounding_to_nearest_can_be_told_from_float32(kept):
 
 
 @pytest.mark.slow
-def test_linear_codes_of_the_second_moment_diverge():
+def test_linear_codes_of_the_second_moment_train_worse():
     """This is what fourth roots are for."""
     tx = ol.store(adam(), {"second": storage.int8(values="nonnegative", power=1)})
     worse = final_losses(tx)[:, 0] / exact_losses()[:, 0]
-    assert not np.any(worse < 1e3)
+    assert np.all(worse > 1)
+    assert np.mean(worse) > 1.03
