@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import _results
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax.traverse_util import flatten_dict
 
 import optlab as ol
 from optlab.training import data, metrics
@@ -62,12 +60,8 @@ def finish(
     found = metrics.classification(test.column("label"), np.concatenate(parts), classes=classes)
     if show:
         print_classes(found, classes)
-    files = {
-        "params.npz": ol.training.npz(flatten_dict(params, sep="/")),
-        "test.json": as_json(found),
-        "confusion.png": confusion_figure(found["confusion"], classes),
-    }
-    save(output, files)
+    picture = {"confusion.png": confusion_figure(found["confusion"], classes)}
+    _results.leave(output, params, found, picture)
     return found
 
 
@@ -87,12 +81,6 @@ def print_classes(found: Mapping[str, Any], classes: Sequence[str]) -> None:
         print(ol.training.table(["", *classes], rows))
 
 
-def as_json(found: Mapping[str, Any]) -> bytes:
-    """What could not be measured, NaN, is null."""
-    known = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in found.items()}
-    return (json.dumps(known, indent=1, allow_nan=False) + "\n").encode()
-
-
 def one_line(model: Any) -> str:
     """A Flax module as text."""
     return " ".join(repr(model).replace("# attributes", "").split())
@@ -106,16 +94,6 @@ def about(trainer: str, model: Any, train: data.Source) -> dict[str, Any]:
         "classes": train.info["classes"],
         "shape": train.gather([0])["image"].shape[1:],
     }
-
-
-def save(folder: Path, files: Mapping[str, bytes]) -> None:
-    try:
-        for name, contents in files.items():
-            (folder / name).write_bytes(contents)
-    except OSError as error:
-        raise ol.training.UserError(f"cannot write to {folder}: {error.strerror}") from None
-    left = [name for name in ("metrics.jsonl", "curves.png") if (folder / name).exists()]
-    print(f"\n{folder}: {', '.join((*left, *files))}")
 
 
 def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:

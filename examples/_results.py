@@ -6,22 +6,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import _report
 import jax
 from flax.traverse_util import flatten_dict
 
 import optlab as ol
 
 
-def leave(output: Path, params: Any, found: Mapping[str, Any]) -> None:
-    """Writes `params.npz`, by paths such as `Dense_0/kernel`, and `test.json`, and says so.
-
-    Of several processes, the first one does.
-    """
-    if jax.process_index():
-        return
+def leave(
+    output: Path, params: Any, found: Mapping[str, Any], more: Mapping[str, bytes] | None = None
+) -> None:
+    """Writes `params.npz`, by paths such as `Dense_0/kernel`, `test.json` and more files."""
     files = {
         "params.npz": ol.training.npz(flatten_dict(params, sep="/")),
-        "test.json": _report.as_json(found),
+        "test.json": ol.training.as_json(found),
     }
-    _report.save(output, files)
+    save(output, files | dict(more or {}))
+
+
+def save(output: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files into a run's folder, and says so; of several processes, the first one does."""
+    if jax.process_index() == 0:
+        ol.training.write_all(output, files)
+        left = [name for name in ("metrics.jsonl", "curves.png") if (output / name).exists()]
+        print(f"\n{output}: {', '.join((*left, *files))}")

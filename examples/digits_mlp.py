@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import _report
+import _results
 import flax.linen as nn
 import jax
 import numpy as np
@@ -193,7 +194,7 @@ def train(config: Config, parts: Sequence[data.Source]) -> tuple[ol.training.Fit
     The same seed gives every optimizer the same parameters, minibatches and dropout.
     """
     train, validation, _ = parts
-    batches = data.Batches(train, config.batch_size, seed=config.seed)
+    batches = config.batches(train)
     model = model_of(config, len(train.info["classes"]))
     image = train.gather([0])["image"]
     params = jax.jit(model.init)(jax.random.key(config.seed), image)["params"]
@@ -254,7 +255,7 @@ def program(args: Sequence[str] | None) -> None:
         head = ["best first", "own peak rate", "validation loss", "accuracy", "test accuracy"]
         print(f"\n{ol.training.table(head, rows)}")
         drawn = {name: run.rows for name, (run, _) in runs.items()}
-        _report.save(
+        _results.save(
             config.output, {"comparison.png": _report.comparison_figure(parts[0].name, drawn)}
         )
     print(f"test accuracy: {runs[ranking[0]][1]:.4f}")

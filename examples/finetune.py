@@ -190,7 +190,7 @@ def program(args: Sequence[str] | None) -> None:
         config = dataclasses.replace(config, freeze=0, layer_decay=1.0)
     train, validation, test = load(config, trainer, trained)
     classes = train.info["classes"]
-    batches = data.Batches(train, config.batch_size, seed=config.seed)
+    batches = config.batches(train)
     model = trainer.model_of(trained, len(classes))
     logits_of = trainer.logits_of(model)
     start = jax.jit(model.init)(jax.random.key(config.seed), train.gather([0])["image"])

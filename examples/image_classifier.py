@@ -235,7 +235,7 @@ def as_floats(images: jax.Array) -> jax.Array:
 def program(args: Sequence[str] | None) -> None:
     config = ol.training.parse(Config, args).effective()
     train, validation, test = load(config)
-    batches = data.Batches(train, config.batch_size, seed=config.seed)
+    batches = config.batches(train)
     model = model_of(config, len(train.info["classes"]))
     image = train.gather([0])["image"]
     params = jax.jit(model.init)(jax.random.key(config.seed), image)["params"]

@@ -199,7 +199,7 @@ def program(args: list[str] | None) -> None:
         loss_of(model, config),
         params,
         tx,
-        data.Batches(environments, config.batch_size, shuffle=False),
+        config.batches(environments, shuffle=False),
         config,
         evaluate=evaluate,
         monitor="return",

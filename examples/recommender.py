@@ -217,7 +217,7 @@ def program(args: list[str] | None) -> None:
         loss_of(model, config, mean, frequency),
         init["params"],
         tx,
-        data.Batches(train, config.batch_size, seed=config.seed),
+        config.batches(train),
         config,
         evaluate=lambda params: judged(params, parts["validation"], train),
         monitor="ndcg@10" if towers else "rmse",

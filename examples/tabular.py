@@ -186,7 +186,7 @@ def train(config: Config, parts: Parts, title: str, progress_lines: int = 10) ->
         loss_fn,
         jax.jit(model.init)(jax.random.key(config.seed), features)["params"],
         optimizer(config),
-        data.Batches(parts.train, config.batch_size, seed=config.seed),
+        config.batches(parts.train),
         config,
         evaluate=validate,
         monitor="loss" if binary else "rmse",
@@ -229,7 +229,7 @@ def program(args: list[str] | None) -> None:
         seed=config.seed,
         stratify=None if field is None else source.column(field),
     )
-    _report.save(config.output, {"cross_validation.json": (found.to_json() + "\n").encode()})
+    _results.save(config.output, {"cross_validation.json": (found.to_json() + "\n").encode()})
     print(f"\n{found}")
 
 

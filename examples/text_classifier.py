@@ -176,7 +176,7 @@ def program(args: list[str] | None) -> None:
         loss_fn,
         params,
         tx,
-        data.Batches(parts["train"], config.batch_size, seed=config.seed),
+        config.batches(parts["train"]),
         config,
         evaluate=ol.training.evaluator(answers, parts["validation"], 256, judged),
         monitor="accuracy",

@@ -50,13 +50,9 @@ class Wrapper(_link.Link):
             value = _transformation.as_link(value)
         return super().with_child(name, value)
 
-    def contains(self, kind: type) -> bool:
-        """Whether a link of that kind is inside, at any depth."""
-        return any(isinstance(link, kind) for link in self._inside())
-
     def refuse(self, kind: type, why: str) -> None:
         """Raises a `ValueError` that says why if a link of that kind is inside, at any depth."""
-        if self.contains(kind):
+        if any(isinstance(link, kind) for link in self._inside()):
             raise ValueError(f"{self.record_name}: {why}")
 
     def _inside(self) -> Iterator[_link.Link]:

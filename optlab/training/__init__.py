@@ -37,7 +37,7 @@ from optlab.training._console import (
 from optlab.training._cross_validation import CrossValidation, cross_validate
 from optlab.training._devices import Placement, data_mesh, start_processes
 from optlab.training._evaluate import evaluator, means
-from optlab.training._files import npz, read_npz
+from optlab.training._files import as_json, npz, read_npz, write_all
 from optlab.training._fit import Fit, fit
 from optlab.training._json_lines import JsonLines, read_rows
 from optlab.training._manifest import Manifest, MismatchError
@@ -71,6 +71,7 @@ __all__ = [
     "WandB",
     "WriteError",
     "Writer",
+    "as_json",
     "augment",
     "check_number",
     "check_whole",
@@ -94,5 +95,6 @@ __all__ = [
     "start_processes",
     "summary",
     "table",
+    "write_all",
     "writers_for",
 ]

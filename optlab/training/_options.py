@@ -174,7 +174,7 @@ class RunOptions:
             smoke=False,
         )
 
-    def batches(self, source: Source) -> Batches:
+    def batches(self, source: Source, *, shuffle: bool = True) -> Batches:
         """The batches of a run with these options: this process's part of each.
 
         Raises:
@@ -184,6 +184,7 @@ class RunOptions:
             source,
             self.batch_size,
             seed=self.seed,
+            shuffle=shuffle,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
