@@ -1,0 +1,189 @@
+"""`Task`: what an experiment needs to know of a problem: where it starts, what it minimises, on what
+data, and how a result is judged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from optlab.core import checks
+from optlab.lab import _order
+
+PyTree = Any
+Metrics = Mapping[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """A problem to train on, as pure functions. Runs of the same seed see the same data.
+
+    Attributes:
+      name: how tables and plots call it.
+      init: `key -> params`.
+      loss: `(params, batch, key) -> loss`, or `(loss, aux)` with an aux that is not looked at; the
+        loss is a scalar. The key is the step's own, for dropout and noise.
+      batch: `(key, step) -> batch`; the key is the run's, the same at all its steps. Or the training
+        data itself, a pytree of arrays over examples: batches of `batch_size` are then taken from
+        it, every example once an epoch, in an order that depends on key and epoch alone.
+      batch_size: examples a batch, where `batch` is data.
+      evaluate: `params -> {name: scalar}`, or `(params, validation) -> ...` where `validation` is
+        given. None judges by the training loss.
+      validation: a pytree of arrays for `evaluate`.
+      metric: which of these names (or "train_loss") judges a run.
+      mode: "min" if less of it is better, "max" if more is.
+      target: a value of the metric that a good run reaches, or None.
+      steps: updates a run makes unless another number is asked for.
+      baseline: a transformation that is known to reach the target, or None.
+
+    Raises:
+      ValueError, TypeError: for what cannot be used, among them a metric that `evaluate` does not
+        return, a loss that is no scalar, data of unequal lengths, a batch larger than the data.
+
+    Special cases:
+      Arrays given as `batch` and `validation` are arguments of the compiled program; what functions
+      close over is compiled into it, which is slow for more than some megabytes.
+
+    Example:
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> valley = ol.lab.Task(
+      ...     name="valley",
+      ...     init=lambda key: jnp.array([-1.0, 1.0]),
+      ...     loss=lambda params, batch, key: (100 * params[1] ** 2 + params[0] ** 2) / 2,
+      ...     batch=lambda key, step: (),
+      ...     steps=50,
+      ... )
+      >>> valley.metric, valley.mode
+      ('train_loss', 'min')
+    """
+
+    name: str
+    init: Callable[[jax.Array], PyTree]
+    loss: Callable[[PyTree, PyTree, jax.Array], Any]
+    batch: Any
+    batch_size: int | None = None
+    evaluate: Callable[..., Metrics] | None = None
+    validation: PyTree = None
+    metric: str | None = None
+    mode: Literal["min", "max"] = "min"
+    target: float | None = None
+    steps: int | None = None
+    baseline: Any = None
+
+    def __post_init__(self):
+        for name in ("init", "loss"):
+            if not callable(getattr(self, name)):
+                raise TypeError(
+                    f"Task: {name} must be a function, got {type(getattr(self, name)).__name__}."
+                )
+        if self.mode not in ("min", "max"):
+            raise ValueError(f'Task: mode must be "min" or "max", got {self.mode!r}.')
+        if self.steps is not None:
+            checks.positive_count("Task", "steps", self.steps)
+        self._check_data()
+        object.__setattr__(self, "metric", self._metric())
+
+    @property
+    def arrays(self) -> dict[str, PyTree]:
+        """The data, for a compiled program to take as an argument."""
+        data = None if callable(self.batch) else self.batch
+        return {"train": data, "validation": self.validation}
+
+    def batch_at(self, arrays: Mapping[str, PyTree], key: jax.Array, step: jax.Array) -> PyTree:
+        """The batch of a step, from `arrays` as above."""
+        if callable(self.batch):
+            return self.batch(key, step)
+        data, size = arrays["train"], self.batch_size
+        count = _examples(data)
+        order = _order.examples(key, step, count=count, batch_size=size)
+        return jax.tree.map(lambda array: array[order], data)
+
+    def scalar_loss(self, params: PyTree, batch: PyTree, key: jax.Array) -> jax.Array:
+        """The loss alone, float32 at least."""
+        loss = self.loss(params, batch, key)
+        loss = loss[0] if isinstance(loss, tuple) else loss
+        return loss.astype(jnp.promote_types(loss.dtype, jnp.float32))
+
+    def metrics(self, arrays: Mapping[str, PyTree], params: PyTree) -> dict[str, jax.Array]:
+        """What `evaluate` says, by name."""
+        if self.evaluate is None:
+            return {}
+        given = () if self.validation is None else (arrays["validation"],)
+        return dict(self.evaluate(params, *given))
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether a metric of `a` is better than one of `b`."""
+        return a < b if self.mode == "min" else a > b
+
+    @property
+    def worst(self) -> float:
+        """What a run that failed is counted as."""
+        return float("inf") if self.mode == "min" else float("-inf")
+
+    def _check_data(self) -> None:
+        if callable(self.batch):
+            if self.batch_size is not None:
+                raise ValueError(
+                    "Task: batch_size belongs to batches taken from arrays; batch is a function "
+                    "here, which sizes its own. Leave it out."
+                )
+            return
+        count = _examples(self.batch)
+        if self.batch_size is None:
+            raise ValueError(
+                f"Task: batch holds {count} examples to take batches from; say how many at a time: "
+                "batch_size=..."
+            )
+        checks.positive_count("Task", "batch_size", self.batch_size)
+        if self.batch_size > count:
+            raise ValueError(
+                f"Task: batch_size {self.batch_size} is larger than the data, {count} examples."
+            )
+
+    def _metric(self) -> str:
+        """Traces everything once, so that mistakes come up before anything runs."""
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        params = jax.eval_shape(self.init, key)
+
+        def start(params, arrays, key):
+            batch = self.batch_at(arrays, key, jnp.int32(0))
+            loss = self.loss(params, batch, key)
+            return loss, self.metrics(arrays, params)
+
+        loss, metrics = jax.eval_shape(start, params, self.arrays, key)
+        loss = loss[0] if isinstance(loss, tuple) else loss
+        if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
+            found = f"{loss.dtype}{list(loss.shape)}" if hasattr(loss, "shape") else repr(loss)
+            raise ValueError(
+                f"Task: loss must return a real scalar or (scalar, aux), got {found}; take the mean "
+                "over examples."
+            )
+        for name, value in metrics.items():
+            if value.shape != ():
+                raise ValueError(
+                    f"Task: evaluate must return scalars, {name!r} has the shape {value.shape}."
+                )
+        metric = self.metric
+        if metric is None:
+            metric = next(iter(metrics), "train_loss")
+        names = [*metrics, "train_loss"]
+        if metric not in names:
+            raise ValueError(f"Task: metric {metric!r} is none of {', '.join(names)}.")
+        return metric
+
+
+def _examples(data: PyTree) -> int:
+    leaves = jax.tree.leaves(data)
+    if not leaves:
+        raise ValueError("Task: batch is neither a function nor a pytree of arrays with examples.")
+    lengths = {len(leaf) if getattr(leaf, "ndim", 0) else None for leaf in leaves}
+    if len(lengths) > 1 or None in lengths or 0 in lengths:
+        shapes = ", ".join(str(getattr(leaf, "shape", type(leaf).__name__)) for leaf in leaves)
+        raise ValueError(
+            f"Task: the arrays of batch need one leading axis over examples, of one length; their "
+            f"shapes are {shapes}."
+        )
+    return lengths.pop()
