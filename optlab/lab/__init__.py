@@ -4,9 +4,29 @@ does not train.
 _task        a problem to train on, as pure functions
 _order       which examples a step takes
 _outcome     trials, and the runs made of them
+_dimensions  one hyperparameter's possible values: log_uniform, uniform, integers, choice, grid
+_space       hyperparameters by name, checked against the function that takes them
+_plan        how a population is computed
+_population  many transformations as one
+_programs    the compiled parts of a run
+_engine      trains many runs, chunk by chunk
 """
 
+from optlab.lab._dimensions import Dimension, choice, grid, integers, log_uniform, uniform
 from optlab.lab._outcome import Outcome, Trial
+from optlab.lab._space import Space, check_space
 from optlab.lab._task import Task
 
-__all__ = ["Outcome", "Task", "Trial"]
+__all__ = [
+    "Dimension",
+    "Outcome",
+    "Space",
+    "Task",
+    "Trial",
+    "check_space",
+    "choice",
+    "grid",
+    "integers",
+    "log_uniform",
+    "uniform",
+]
