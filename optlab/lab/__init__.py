@@ -10,9 +10,11 @@ _plan        how a population is computed
 _population  many transformations as one
 _programs    the compiled parts of a run
 _engine      trains many runs, chunk by chunk
+tasks        built-in problems with targets
 """
 
 from optlab.lab._dimensions import Dimension, choice, grid, integers, log_uniform, uniform
+from optlab.lab import tasks
 from optlab.lab._outcome import Outcome, Trial
 from optlab.lab._space import Space, check_space
 from optlab.lab._task import Task
@@ -29,4 +31,5 @@ __all__ = [
     "integers",
     "log_uniform",
     "uniform",
+    "tasks",
 ]

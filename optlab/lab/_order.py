@@ -29,15 +29,14 @@ def permuted(key: jax.Array, positions: jax.Array, count: int) -> jax.Array:
     words = jax.random.bits(key, (_ROUNDS, 2), jnp.uint32)
     count_ = jnp.uint32(count)
 
-    def swap(x, word):
+    def swap(i, x):
+        word = words[i]
         partner = word[0] % count_
         partner = jnp.where(partner >= x, partner - x, partner + (count_ - x))
         pair = jnp.maximum(x, partner)
         return jnp.where(_mixed(pair ^ word[1]) & 1, partner, x)
 
-    x = positions.astype(jnp.uint32)
-    for word in words:
-        x = swap(x, word)
+    x = jax.lax.fori_loop(0, _ROUNDS, swap, positions.astype(jnp.uint32))  # compiles fast
     return x.astype(jnp.int32)
 
 

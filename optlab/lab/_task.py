@@ -1,5 +1,5 @@
-"""`Task`: what an experiment needs to know of a problem: where it starts, what it minimises, on what
-data, and how a result is judged."""
+"""`Task`: what an experiment needs to know of a problem: where it starts, what it minimises, on
+what data, and how a result is judged."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Task:
       init: `key -> params`.
       loss: `(params, batch, key) -> loss`, or `(loss, aux)` with an aux that is not looked at; the
         loss is a scalar. The key is the step's own, for dropout and noise.
-      batch: `(key, step) -> batch`; the key is the run's, the same at all its steps. Or the training
-        data itself, a pytree of arrays over examples: batches of `batch_size` are then taken from
-        it, every example once an epoch, in an order that depends on key and epoch alone.
+      batch: `(key, step) -> batch`; the key is the run's, the same at all its steps. Or the
+        training data itself, a pytree of arrays over examples: batches of `batch_size` are then
+        taken from it, every example once an epoch, in an order that depends on key and epoch alone.
       batch_size: examples a batch, where `batch` is data.
       evaluate: `params -> {name: scalar}`, or `(params, validation) -> ...` where `validation` is
         given. None judges by the training loss.
@@ -158,8 +158,8 @@ class Task:
         if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
             found = f"{loss.dtype}{list(loss.shape)}" if hasattr(loss, "shape") else repr(loss)
             raise ValueError(
-                f"Task: loss must return a real scalar or (scalar, aux), got {found}; take the mean "
-                "over examples."
+                f"Task: loss must return a real scalar or (scalar, aux), got {found}; take the "
+                "mean over examples."
             )
         for name, value in metrics.items():
             if value.shape != ():
