@@ -10,18 +10,22 @@ _plan        how a population is computed
 _population  many transformations as one
 _programs    the compiled parts of a run
 _engine      trains many runs, chunk by chunk
+_results     what a sweep found, as tables
 tasks        built-in problems with targets
 """
 
-from optlab.lab._dimensions import Dimension, choice, grid, integers, log_uniform, uniform
 from optlab.lab import tasks
+from optlab.lab._dimensions import Dimension, choice, grid, integers, log_uniform, uniform
 from optlab.lab._outcome import Outcome, Trial
+from optlab.lab._results import Ranked, Results
 from optlab.lab._space import Space, check_space
 from optlab.lab._task import Task
 
 __all__ = [
     "Dimension",
     "Outcome",
+    "Ranked",
+    "Results",
     "Space",
     "Task",
     "Trial",
@@ -30,6 +34,6 @@ __all__ = [
     "grid",
     "integers",
     "log_uniform",
-    "uniform",
     "tasks",
+    "uniform",
 ]
