@@ -1,0 +1,349 @@
+"""`Results`: what a sweep found, as tables; which trial was best, and what became of the others."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from optlab.lab._outcome import Outcome, Trial
+from optlab.lab._space import Space
+
+Table = Literal["rows", "history"]
+_SHOWN = 5
+
+
+class Ranked(NamedTuple):
+    """A trial in its place.
+
+    Fields:
+      trial: its number.
+      hyperparameters: by name.
+      value: mean over the seeds of the metric at the end; `Task.worst` if a run diverged.
+      std: sample standard deviation over the seeds; NaN for one seed or a diverged run.
+      seeds: runs it is the mean of.
+      steps: updates each made, the fewest of them.
+      status: "done", "stopped" (by successive halving) or "diverged" (one run at least).
+    """
+
+    trial: int
+    hyperparameters: Mapping[str, Any]
+    value: float
+    std: float
+    seeds: int
+    steps: int
+    status: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Results:
+    """What a sweep found; prints its best trials.
+
+    Attributes:
+      task_name: of the task.
+      metric: what judges a run.
+      mode: "min" if less of it is better, "max" if more is.
+      target: what a good run reaches, or None.
+      trials: what was tried, by number.
+      outcomes: the runs, by trial and seed; fewer than trials x seeds if the sweep was cut short.
+      space: what was searched, or None; tells plots which axes are logarithmic.
+      plan: how the runs were made, in words.
+      seconds: that all of it took, compilation included.
+
+    Example:
+      >>> import numpy as np, optlab as ol
+      >>> def run(trial, losses):
+      ...     return ol.lab.Outcome(
+      ...         trial=trial, seed=0, status="done", steps=2, diverged_at=None,
+      ...         losses=np.float32(losses), evaluated=np.array([1, 2]),
+      ...         metrics={"train_loss": np.float32(losses)}, seconds=0.1,
+      ...     )
+      >>> results = ol.lab.Results(
+      ...     task_name="valley", metric="train_loss", mode="min",
+      ...     trials=[ol.lab.Trial(i, {"learning_rate": 10.0**i}) for i in range(2)],
+      ...     outcomes=[run(0, [4, 2]), run(1, [4, 1])],
+      ... )
+      >>> results.best().hyperparameters
+      {'learning_rate': 10.0}
+      >>> results
+      valley: 2 trials, 1 seed each, 2 steps
+      train_loss at the end, less is better:
+        trial  train_loss  learning_rate
+            1           1             10
+            0           2              1
+    """
+
+    task_name: str
+    metric: str
+    mode: Literal["min", "max"]
+    trials: Sequence[Trial]
+    outcomes: Sequence[Outcome]
+    target: float | None = None
+    space: Space | None = None
+    plan: str = ""
+    seconds: float = math.nan
+
+    def __post_init__(self):
+        trials = sorted(self.trials, key=lambda t: t.number)
+        outcomes = sorted(self.outcomes, key=lambda o: (o.trial, o.seed))
+        object.__setattr__(self, "trials", tuple(trials))
+        object.__setattr__(self, "outcomes", tuple(outcomes))
+        unknown = {outcome.trial for outcome in outcomes} - {trial.number for trial in trials}
+        if unknown:
+            raise ValueError(f"Results: there are runs of trial {min(unknown)}, but no such trial.")
+
+    # --- tables
+
+    @functools.cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """A dict for each run, all with the same keys; `pandas` and `polars` read it as it is.
+
+        trial, seed; the hyperparameters; status, steps, diverged_at; each metric at the end;
+        best_<metric> and best_step; steps_to_target (None if it was not reached) where there is a
+        target; seconds. A hyperparameter whose name is one of the other columns is called
+        `hyperparameters.<name>`.
+        """
+        return [self._row(outcome) for outcome in self.outcomes]
+
+    @functools.cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """A dict for each evaluation of each run: trial, seed, step, each metric."""
+        return [
+            {"trial": outcome.trial, "seed": outcome.seed, "step": int(step)}
+            | {name: _at(outcome, name, i) for name in self.metrics}
+            for outcome in self.outcomes
+            for i, step in enumerate(outcome.evaluated)
+        ]
+
+    @functools.cached_property
+    def metrics(self) -> list[str]:
+        """Names of the metrics, that which judges first."""
+        names = dict.fromkeys(name for outcome in self.outcomes for name in outcome.metrics)
+        return [self.metric, *(name for name in names if name != self.metric)]
+
+    @functools.cached_property
+    def hyperparameters(self) -> list[str]:
+        """Names of the hyperparameters, in the order of the space."""
+        return list(dict.fromkeys(name for trial in self.trials for name in trial.hyperparameters))
+
+    def to_pandas(self, table: Table = "rows") -> Any:
+        """`rows` or `history` as a `pandas.DataFrame`.
+
+        Raises:
+          ImportError: without pandas; `polars.DataFrame(results.rows)` does as well.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "to_pandas needs pandas, which is not installed: pip install pandas; or use "
+                "results.rows, a list of dicts, or results.to_csv(path)."
+            ) from error
+        return pandas.DataFrame(self._table(table))
+
+    def to_csv(self, path: str | os.PathLike[str], table: Table = "rows") -> None:
+        """Writes `rows` or `history`; None is an empty field, a number that is not finite is `nan`
+        or `inf`."""
+        rows = self._table(table)
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["trial", "seed"])
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Everything but the losses of every step, as JSON; what is not finite is null.
+
+        Args:
+          path: a file to write it to, too.
+        """
+        content = {
+            name: getattr(self, name)
+            for name in ("task_name", "metric", "mode", "target", "plan", "seconds")
+        }
+        content |= {"rows": self.rows, "history": self.history}
+        text = json.dumps(_finite(content), allow_nan=False)
+        if path is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        return text
+
+    # --- who was best
+
+    def best(self) -> Ranked:
+        """The best trial: by the mean over its seeds of the metric at the end.
+
+        Raises:
+          ValueError: if there are no runs, or every trial has a run that diverged.
+        """
+        ranking = self.ranking()
+        if not ranking:
+            raise ValueError("best: there are no runs yet.")
+        if ranking[0].status == "diverged":
+            first = min(
+                (o.diverged_at for o in self.outcomes if o.diverged_at is not None), default=None
+            )
+            when = "" if first is None else f", the first at step {first}"
+            raise ValueError(
+                f"best: all {len(ranking)} trials have a run that diverged{when}. Search smaller "
+                "learning rates, clip the gradients, or look at the loss; `rows` and `history` "
+                "hold what there is."
+            )
+        return ranking[0]
+
+    def ranking(self) -> list[Ranked]:
+        """All trials that were run, the best first.
+
+        A trial is worth the mean over its seeds of the metric at the end. Those that were stopped
+        early or lack runs come after those that were not, whatever their values, since they cannot
+        be compared; then those of which a run diverged. Equal trials stand in the order of their
+        numbers.
+        """
+        return list(self._ranking)
+
+    @functools.cached_property
+    def _ranking(self) -> list[Ranked]:
+        runs: dict[int, list[Outcome]] = {}
+        for outcome in self.outcomes:
+            runs.setdefault(outcome.trial, []).append(outcome)
+        ranked = [_ranked(t, runs[t.number], self) for t in self.trials if t.number in runs]
+        sign = 1 if self.mode == "min" else -1
+        return sorted(
+            ranked,
+            key=lambda r: (r.status == "diverged", -r.seeds, -r.steps, sign * r.value, r.trial),
+        )
+
+    # --- inside
+
+    def _row(self, outcome: Outcome) -> dict[str, Any]:
+        measured = {name: _at(outcome, name, -1) for name in self.metrics}
+        values, evaluated = outcome.metrics.get(self.metric, ()), outcome.evaluated
+        known = [(float(v), int(step)) for v, step in zip(values, evaluated, strict=True)]
+        known = [pair for pair in known if not math.isnan(pair[0])]
+        pick = min if self.mode == "min" else max
+        best = pick(known, key=lambda pair: pair[0], default=(None, None))
+        after = {
+            "status": outcome.status,
+            "steps": outcome.steps,
+            "diverged_at": outcome.diverged_at,
+            **measured,
+            f"best_{self.metric}": best[0],
+            "best_step": best[1],
+        }
+        if self.target is not None:
+            after["steps_to_target"] = next((s for v, s in known if self._reached(v)), None)
+        after["seconds"] = outcome.seconds
+        given = self._given[outcome.trial]
+        taken = {"trial", "seed", *after}
+        named = {
+            f"hyperparameters.{name}" if name in taken else name: given.get(name)
+            for name in self.hyperparameters
+        }
+        return {"trial": outcome.trial, "seed": outcome.seed, **named, **after}
+
+    @functools.cached_property
+    def _given(self) -> dict[int, Mapping[str, Any]]:
+        return {trial.number: trial.hyperparameters for trial in self.trials}
+
+    def _reached(self, value: float) -> bool:
+        assert self.target is not None
+        return value <= self.target if self.mode == "min" else value >= self.target
+
+    def _table(self, table: Table) -> list[dict[str, Any]]:
+        if table not in ("rows", "history"):
+            raise ValueError(f'Results: table must be "rows" or "history", got {table!r}.')
+        return self.rows if table == "rows" else self.history
+
+    def __repr__(self) -> str:
+        return "\n".join([self._headline(), *self._best_few(), *self._footnotes()])
+
+    def _headline(self) -> str:
+        ranking = self._ranking
+        seeds = max((ranked.seeds for ranked in ranking), default=0)
+        steps = max((ranked.steps for ranked in ranking), default=0)
+        took = "" if math.isnan(self.seconds) else f", {self.seconds:.3g} s"
+        return (
+            f"{self.task_name}: {_count(len(ranking), 'trial')}, {_count(seeds, 'seed')} each, "
+            f"{_count(steps, 'step')}{took}"
+        )
+
+    def _best_few(self) -> Iterable[str]:
+        good = [ranked for ranked in self._ranking if ranked.status != "diverged"][:_SHOWN]
+        if not good:
+            return ["every trial has a run that diverged" if self._ranking else "no runs yet"]
+        several = any(ranked.seeds > 1 for ranked in good)
+        header = ["trial", self.metric, *(["std"] if several else []), *self.hyperparameters]
+        lines = [
+            [r.trial, r.value, *([r.std] if several else [])]
+            + [r.hyperparameters.get(name) for name in self.hyperparameters]
+            for r in good
+        ]
+        better = "less" if self.mode == "min" else "more"
+        target = "" if self.target is None else f", target {self.target:.4g}"
+        title = f"{self.metric} at the end, {better} is better{target}:"
+        return [title, *_columns([header, *[list(map(_shown, line)) for line in lines]])]
+
+    def _footnotes(self) -> Iterable[str]:
+        counts = Counter(ranked.status for ranked in self._ranking)
+        left = len(self._ranking) - _SHOWN - counts["diverged"]
+        if left > 0:
+            yield f"  and {left} more"
+        if counts["stopped"]:
+            yield f"{counts['stopped']} stopped early"
+        if counts["diverged"]:
+            yield f"{counts['diverged']} diverged"
+        waiting = len(self.trials) - len(self._ranking)
+        if waiting:
+            yield f"{waiting} not run"
+        if self.plan:
+            yield f"plan: {self.plan}"
+
+
+def _ranked(trial: Trial, runs: list[Outcome], results: Results) -> Ranked:
+    values = [_at(run, results.metric, -1) for run in runs]
+    statuses = {run.status for run in runs}
+    known = [value for value in values if value is not None]
+    value, std = (math.inf if results.mode == "min" else -math.inf), math.nan
+    # Losses may be finite and a metric not.
+    if "diverged" in statuses or not np.all(np.isfinite(known)):
+        status = "diverged"
+    else:
+        status = "stopped" if "stopped" in statuses else "done"
+        if len(known) == len(values):
+            value = float(np.mean(known))
+            std = float(np.std(known, ddof=1)) if len(known) > 1 else math.nan
+    steps = min(run.steps for run in runs)
+    return Ranked(trial.number, dict(trial.hyperparameters), value, std, len(runs), steps, status)
+
+
+def _at(outcome: Outcome, name: str, place: int) -> float | None:
+    values = outcome.metrics.get(name, ())
+    return float(values[place]) if len(values) else None
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _columns(lines: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  " + "  ".join(map(str.rjust, line, widths)) for line in lines]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
