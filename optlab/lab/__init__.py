@@ -6,6 +6,7 @@ _order       which examples a step takes
 _outcome     trials, and the runs made of them
 _dimensions  one hyperparameter's possible values: log_uniform, uniform, integers, choice, grid
 _space       hyperparameters by name, checked against the function that takes them
+_samplers    which hyperparameters a study tries: grid, random, sobol, halton
 _plan        how a population is computed
 _population  many transformations as one
 _programs    the compiled parts of a run

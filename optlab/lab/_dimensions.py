@@ -275,8 +275,7 @@ def _listed(owner: str, values: Any) -> tuple[Value, ...]:
     listed = tuple(plain(owner, "each of values", value) for value in values)
     if not listed:
         raise ValueError(f"{owner}: values must hold at least one value, got none.")
-    seen = [(type(value), value) for value in listed]
-    twice = [value for i, (_, value) in enumerate(seen) if seen[i] in seen[:i]]
+    twice = [value for i, value in enumerate(listed) if value in listed[:i]]
     if twice:
         raise ValueError(f"{owner}: values must all be different, got {twice[0]!r} more than once.")
     return listed

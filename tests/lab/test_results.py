@@ -221,7 +221,7 @@ def test_the_print_names_the_best_and_counts_the_rest():
         "      2    0.3    0            0.3",
         "      3    0.4    0            0.4",
         "      4    0.5    0            0.5",
-        "  and 2 more",
+        "  and 3 more",
         "1 stopped early",
         "1 diverged",
         "plan: map, 4 at a time",
