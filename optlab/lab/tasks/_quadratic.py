@@ -27,7 +27,7 @@ def quadratic(*, condition: float = 1000.0, dimension: int = 50, steps: int = 30
 
     Target:
       1e-5, for the defaults. Derived: gradient descent multiplies what is left in direction i by
-      1 - η λ_i a step; its best constant η leaves 3e-4 after 300 steps in expectation. Heavy ball
+      1 - η λ_i a step; its best constant η leaves 1e-3 after 300 steps in expectation. Heavy ball
       with Polyak's constants, the baseline, contracts by (√κ - 1) / (√κ + 1) = 0.94 a step.
 
     Example:
