@@ -11,6 +11,9 @@ _plan        how a population is computed
 _population  many transformations as one
 _programs    the compiled parts of a run
 _engine      trains many runs, chunk by chunk
+_store       a file that keeps a study, whatever ends the process
+_recover     what can be read of a damaged one
+_bytes       arrays as bytes
 _results     what a sweep found, as tables
 tasks        built-in problems with targets
 """
@@ -18,8 +21,10 @@ tasks        built-in problems with targets
 from optlab.lab import tasks
 from optlab.lab._dimensions import Dimension, choice, grid, integers, log_uniform, uniform
 from optlab.lab._outcome import Outcome, Trial
+from optlab.lab._recover import recover
 from optlab.lab._results import Ranked, Results
 from optlab.lab._space import Space, check_space
+from optlab.lab._store import Store, StoreError
 from optlab.lab._task import Task
 
 __all__ = [
@@ -28,6 +33,8 @@ __all__ = [
     "Ranked",
     "Results",
     "Space",
+    "Store",
+    "StoreError",
     "Task",
     "Trial",
     "check_space",
@@ -35,6 +42,7 @@ __all__ = [
     "grid",
     "integers",
     "log_uniform",
+    "recover",
     "tasks",
     "uniform",
 ]
