@@ -106,6 +106,8 @@ class Placement:
         many = mesh is not None and mesh.size > 1 and jax.default_backend() == "cpu"
         # Collectives of many queued steps starve each other's threads on CPUs, for ever.
         self.most_in_flight = 2 if many else 64
+        whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+        self._whole = jax.jit(lambda tree: tree, out_shardings=whole)
 
     def optimizer(self, tx: optax.GradientTransformation) -> optax.GradientTransformation:
         return tx if self.mesh is None else zero1(tx, self.mesh, AXIS)
@@ -145,6 +147,15 @@ class Placement:
         if self.mesh is None:
             return state
         return state._replace(opt_state=like.opt_state._replace(inner=state.opt_state))
+
+    def alone(self, tree: PyTree) -> PyTree:
+        """Part of a state, whole, on one device of this process: to be used as if it had no mesh.
+
+        Where batches are not split over a mesh, its devices would all compute the same.
+        """
+        if self.mesh is None:
+            return tree
+        return jax.tree.map(lambda x: x.addressable_data(0), self._whole(tree))
 
     def batch(self, batch: PyTree) -> PyTree:
         """A batch of this process on the devices, as part of the global batch."""

@@ -33,7 +33,7 @@ class Fit(NamedTuple):
     Attributes:
       state: after the last step.
       params: to use the model with: those of the best evaluation, the optimizer's average of them
-        if it keeps one; without evaluations, the last ones.
+        if it keeps one; without evaluations, the last ones. Whole, on one device.
       variables: of the same step as `params`.
       rows: what was reported, as in `metrics.jsonl`.
       reason: why it ended: `"finished"`, `"time limit"`, `"no improvement"` or `"callback"`.
@@ -82,7 +82,8 @@ def fit(
       batches: with `iterate(start, stop)`; `options.batches(source)` makes them.
       options: steps, output folder, seed and all the rest.
       evaluate: `(params) -> dict of numbers`, or `(params, variables)` where there are any; called
-        with the parameters to evaluate with. Its numbers are reported as `validation_...`.
+        with the parameters to evaluate with, whole, on one device. Its numbers are reported as
+        `validation_...`.
       monitor: which of them says what is best, with or without `validation_`; mode: `"min"` or
         `"max"`.
       accumulate, compute_dtype: see `make_train_step`.
@@ -188,7 +189,8 @@ def fit(
             raise
         loop.leave(title, reason, time.monotonic() - began)
         best = _best_state(loop)
-        return Fit(loop.state, best.evaluation_params(), best.variables, loop.rows, reason)
+        params, variables = place.alone((best.evaluation_params(), best.variables))
+        return Fit(loop.state, params, variables, loop.rows, reason)
 
 
 def _best_state(loop: Loop) -> TrainState:

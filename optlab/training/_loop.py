@@ -184,7 +184,7 @@ class Loop:
         assert self.evaluate is not None
         state = self.state
         rest = () if state.variables is None else (state.variables,)
-        found = self.evaluate(state.evaluation_params(), *rest)
+        found = self.evaluate(*self.place.alone((state.evaluation_params(), *rest)))
         metrics = {name: float(value) for name, value in found.items()}
         if self.monitor not in metrics:
             raise ValueError(

@@ -57,11 +57,11 @@ def check_resume(main, whole: list[str], output: Path, step: int, monkeypatch, c
     assert files >= FILES, files
 
 
-def check_same_params(one: Path, two: Path) -> None:
+def check_same_params(one: Path, two: Path, atol: float = 0) -> None:
     first, second = (read_npz(folder / "params.npz") for folder in (one, two))
     assert first.keys() == second.keys()
     for name, array in first.items():
-        np.testing.assert_array_equal(array, second[name], err_msg=name)
+        np.testing.assert_allclose(array, second[name], rtol=0, atol=atol, err_msg=name)
 
 
 def check_refused(main, args: list[str], words: str, name: str, capsys) -> None:
