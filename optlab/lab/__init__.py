@@ -15,6 +15,7 @@ _store       a file that keeps a study, whatever ends the process
 _recover     what can be read of a damaged one
 _bytes       arrays as bytes
 _results     what a sweep found, as tables
+_statistics  whether two tuned optimizers differ
 tasks        built-in problems with targets
 """
 
