@@ -7,6 +7,7 @@ _outcome     trials, and the runs made of them
 _dimensions  one hyperparameter's possible values: log_uniform, uniform, integers, choice, grid
 _space       hyperparameters by name, checked against the function that takes them
 _samplers    which hyperparameters a study tries: grid, random, sobol, halton
+_optuna      Optuna's: tpe, gp, cmaes
 _plan        how a population is computed
 _population  many transformations as one
 _programs    the compiled parts of a run
@@ -21,6 +22,7 @@ tasks        built-in problems with targets
 
 from optlab.lab import tasks
 from optlab.lab._dimensions import Dimension, choice, grid, integers, log_uniform, uniform
+from optlab.lab._optuna import OptunaSampler, optuna_sampler
 from optlab.lab._outcome import Outcome, Trial
 from optlab.lab._recover import recover
 from optlab.lab._results import Ranked, Results
@@ -30,6 +32,7 @@ from optlab.lab._task import Task
 
 __all__ = [
     "Dimension",
+    "OptunaSampler",
     "Outcome",
     "Ranked",
     "Results",
@@ -43,6 +46,7 @@ __all__ = [
     "grid",
     "integers",
     "log_uniform",
+    "optuna_sampler",
     "recover",
     "tasks",
     "uniform",
