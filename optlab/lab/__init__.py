@@ -18,6 +18,7 @@ _bytes       arrays as bytes
 _results     what a sweep found, as tables
 _statistics  whether two tuned optimizers differ
 tasks        built-in problems with targets
+_fingerprint what tells one task from another
 """
 
 from optlab.lab import tasks

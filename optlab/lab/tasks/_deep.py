@@ -18,7 +18,7 @@ from optlab.optimizers import adam
 
 def deep_tanh(
     *,
-    depth: int = 20,
+    depth: int = 12,
     width: int = 32,
     kernel_init: Callable[..., Any] | None = None,
     batch_size: int = 64,
@@ -55,7 +55,7 @@ def deep_tanh(
 
 def deep_relu(
     *,
-    depth: int = 20,
+    depth: int = 12,
     width: int = 32,
     kernel_init: Callable[..., Any] | None = None,
     batch_size: int = 64,
