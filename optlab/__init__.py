@@ -15,12 +15,14 @@ storage      how state is kept
 transforms   links, one idea each
 optimizers   recipes: a chain each
 testing      the contract, for your own transformations too
+lab          experiments: sweeps, comparisons, reports on why a network does not train
 training     the loop around an optimizer, data, checkpoints, metrics
 """
 
 from optlab import (
     core,
     initializers,
+    lab,
     optimizers,
     schedules,
     selectors,
@@ -160,6 +162,7 @@ __all__ = [
     "heads",
     "hyperparameters",
     "initializers",
+    "lab",
     "interpolate_momentum",
     "keep_maximum",
     "kernels",

@@ -15,6 +15,10 @@ _engine      trains many runs, chunk by chunk
 _store       a file that keeps a study, whatever ends the process
 _recover     what can be read of a damaged one
 _bytes       arrays as bytes
+_planner     chooses the plan: what is known of the device, and short trials
+_halving     successive halving
+_progress    a bar of steps
+_sweep       trains a population of hyperparameters
 _results     what a sweep found, as tables
 _statistics  whether two tuned optimizers differ
 tasks        built-in problems with targets
@@ -25,16 +29,19 @@ from optlab.lab import tasks
 from optlab.lab._dimensions import Dimension, choice, grid, integers, log_uniform, uniform
 from optlab.lab._optuna import OptunaSampler, optuna_sampler
 from optlab.lab._outcome import Outcome, Trial
+from optlab.lab._plan import Plan
 from optlab.lab._recover import recover
 from optlab.lab._results import Ranked, Results
 from optlab.lab._space import Space, check_space
 from optlab.lab._store import Store, StoreError
+from optlab.lab._sweep import sweep
 from optlab.lab._task import Task
 
 __all__ = [
     "Dimension",
     "OptunaSampler",
     "Outcome",
+    "Plan",
     "Ranked",
     "Results",
     "Space",
@@ -49,6 +56,7 @@ __all__ = [
     "log_uniform",
     "optuna_sampler",
     "recover",
+    "sweep",
     "tasks",
     "uniform",
 ]

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
@@ -96,7 +97,7 @@ def _contains(jaxpr: Any, primitive: str) -> bool:
     for equation in jaxpr.eqns:
         if equation.primitive.name == primitive:
             return True
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
             if _contains(inner, primitive):
                 return True
     return False

@@ -113,8 +113,9 @@ class Programs:
         self._arrays = jax.device_put(task.arrays, device)
         arrays = self._shapes(self._arrays)
         tx, seed = self._shapes(tx), jax.ShapeDtypeStruct((), jnp.int32)
-        run = self._shapes(jax.eval_shape(partial(start, task), arrays, tx, seed))
-        self._run = run
+        run, self._key_kinds = _run_like(task, arrays, tx, seed)
+        run = self._shapes(run)
+        self._structure = jax.tree.structure(run)
         count = self._shape(jax.ShapeDtypeStruct((), jnp.int32))
         many = partial(jax.tree.map, self._wide)
 
@@ -158,22 +159,21 @@ class Programs:
     def packed(self, runs: Run) -> list[list[np.ndarray]]:
         """Each run's leaves, on the host, as arrays of numbers."""
         leaves = [jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(runs)]
-        leaves = jax.device_get(leaves)
+        leaves = [np.asarray(leaf) for leaf in jax.device_get(leaves)]
         if self.width == 1:
             return [leaves]
-        return [[leaf[i] for leaf in leaves] for i in range(self.width)]
+        return [[np.asarray(leaf[i]) for leaf in leaves] for i in range(self.width)]
 
     def unpacked(self, leaves: list[list[np.ndarray]]) -> Run:
         """As many runs as the width, of the leaves that `packed` gave."""
         one = (
             leaves[0] if self.width == 1 else [np.stack(each) for each in zip(*leaves, strict=True)]
         )
-        shapes = jax.tree.leaves(self._run)
         whole = [
-            jax.random.wrap_key_data(x, impl=jax.random.key_impl(shape)) if _is_key(shape) else x
-            for x, shape in zip(self.put(one), shapes, strict=True)
+            x if kind is None else jax.random.wrap_key_data(x, impl=kind)
+            for x, kind in zip(self.put(one), self._key_kinds, strict=True)
         ]
-        return jax.tree.unflatten(jax.tree.structure(self._run), whole)
+        return jax.tree.unflatten(self._structure, whole)
 
     def put(self, tree: Any) -> Any:
         """A tree of arrays, on the programs' device."""
@@ -190,6 +190,18 @@ class Programs:
         if self.width == 1:
             return leaf
         return jax.ShapeDtypeStruct((self.width, *leaf.shape), leaf.dtype, sharding=leaf.sharding)
+
+
+def _run_like(task: Task, *given: Any) -> tuple[Run, list[str | None]]:
+    """A run's shapes, and of its leaves that are random keys, the kind."""
+    kinds: list[str | None] = []
+
+    def started(*given: Any) -> Run:
+        run = start(task, *given)
+        kinds[:] = [jax.random.key_impl(x) if _is_key(x) else None for x in jax.tree.leaves(run)]
+        return run
+
+    return jax.eval_shape(started, *given), kinds
 
 
 def _is_key(leaf: Any) -> bool:
