@@ -22,6 +22,7 @@ _route, _freeze        other links for other groups of parameters
 _store, _state_fields  another link's state, kept in fewer bytes
 _with_master, _apply_updates   16-bit parameters that learn
 _describe              the table of what happens to which parameter
+_probe, _probe_groups, _probe_measures, _probe_inside   what happens to each layer, measured
 _migrate, _reset, _state_entries   states edited: for another transformation, afresh in parts
 _sharding, _zero1, _offload, _meshes   where a state lies: which devices, which memory
 """
@@ -54,6 +55,7 @@ from optlab.transforms._moment_links import (
 from optlab.transforms._momentum import accumulate_average, accumulate_momentum
 from optlab.transforms._offload import offload
 from optlab.transforms._penalties import add_l1, add_l2
+from optlab.transforms._probe import probe
 from optlab.transforms._reset import reset
 from optlab.transforms._route import route
 from optlab.transforms._scale import scale
@@ -101,6 +103,7 @@ __all__ = [
     "lookahead",
     "migrate",
     "offload",
+    "probe",
     "raise_if_gave_up",
     "reset",
     "route",

@@ -14,7 +14,7 @@ accumulate_average accumulate_gradients accumulate_moments accumulate_momentum a
 add_decayed_weights add_gradient_noise add_l1 add_l2 average_params average_tail centralize
 clip_by_global_norm clip_by_norm clip_by_rms clip_by_value correct_bias divide_by_rectified_rms
 divide_by_rms dynamic_loss_scale freeze guard interpolate_momentum keep_maximum look_ahead
-lookahead offload route scale scale_by_adadelta scale_by_learning_rate scale_by_parameter_rms
+lookahead offload probe route scale scale_by_adadelta scale_by_learning_rate scale_by_parameter_rms
 scale_by_trust_ratio sign store subtract_squared_mean with_master zero1
 """
 KNOWN = frozenset(_NAMES.split())

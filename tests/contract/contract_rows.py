@@ -107,6 +107,7 @@ TRANSFORMS = {
     "offload": Row(
         lambda: ol.transforms.offload(ol.adam(1e-2)), (*METHOD, "scale_invariant"), STATEFUL
     ),
+    "probe": Row(lambda: ol.transforms.probe(ol.adam(1e-2), every=2), ADAPTIVE, STATEFUL),
     "route": Row(lambda: ol.route({ol.everything: ol.adam(1e-2)}), LINK, STATEFUL),
     "scale": Row(lambda: ol.scale(3.0), LINK),
     "scale_by_adadelta": Row(lambda: ol.scale_by_adadelta(), LINK, STATEFUL),

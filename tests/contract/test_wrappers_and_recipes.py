@@ -28,6 +28,7 @@ WRAPPERS = {
     "guard": lambda tx: ol.guard(tx, spike=10.0),
     "lookahead": lambda tx: ol.lookahead(tx, 2),
     "offload": ol.offload,
+    "probe": lambda tx: ol.transforms.probe(tx, every=2),
     "schedule_free": lambda tx: ol.schedule_free(tx, learning_rate=1e-2),
     "store": lambda tx: ol.store(tx, ANYTHING, min_size=0),
     "with_master": ol.with_master,
