@@ -2,6 +2,7 @@
 does not train.
 
 _task        a problem to train on, as pure functions
+_from_flax   a Flax module as the functions of a task
 _order       which examples a step takes
 _outcome     trials, and the runs made of them
 _dimensions  one hyperparameter's possible values: log_uniform, uniform, integers, choice, grid
@@ -21,11 +22,12 @@ _progress    a bar of steps
 _sweep       trains a population of hyperparameters
 _results     what a sweep found, as tables
 _statistics  whether two tuned optimizers differ
+plots        pictures of them
 tasks        built-in problems with targets
 _fingerprint what tells one task from another
 """
 
-from optlab.lab import tasks
+from optlab.lab import plots, tasks
 from optlab.lab._dimensions import Dimension, choice, grid, integers, log_uniform, uniform
 from optlab.lab._optuna import OptunaSampler, optuna_sampler
 from optlab.lab._outcome import Outcome, Trial
@@ -55,6 +57,7 @@ __all__ = [
     "integers",
     "log_uniform",
     "optuna_sampler",
+    "plots",
     "recover",
     "sweep",
     "tasks",

@@ -4,14 +4,14 @@ what data, and how a result is judged."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from optlab.core import checks
-from optlab.lab import _order
+from optlab.lab import _from_flax, _order
 
 PyTree = Any
 Metrics = Mapping[str, jax.Array]
@@ -85,6 +85,89 @@ class Task:
             checks.positive_count("Task", "steps", self.steps)
         self._check_data()
         object.__setattr__(self, "metric", self._metric())
+
+    @classmethod
+    def from_flax(
+        cls,
+        module: Any,
+        loss: Callable[[Any, Any], Any],
+        data: Any,
+        *,
+        batch_size: int | None = None,
+        inputs: str | Callable[[Any], Any] | None = None,
+        validation: PyTree = None,
+        evaluate: Callable[[Any, Any], Mapping[str, Any]] | None = None,
+        metric: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        target: float | None = None,
+        steps: int | None = None,
+        baseline: Any = None,
+        name: str | None = None,
+        streams: Sequence[str] = ("dropout",),
+    ) -> Task:
+        """A task from a Flax model.
+
+        Args:
+          module: a Linen module, or a function `rngs -> NNX module`, called with every run's own
+            `nnx.Rngs`. An NNX module is a start that all seeds share.
+          loss: `(outputs, batch) -> loss`, a scalar or one number an example, of which the mean is
+            taken.
+          data: a pytree of arrays over examples, or `(key, step) -> batch`.
+          batch_size: examples a batch, where data are arrays.
+          inputs: what of a batch the module is called with: a key of a dictionary or a function of
+            the batch. None is the first of a tuple, the array itself, or a dictionary's entry of
+            an obvious name ("inputs", "x", "image", ...).
+          validation: data like a batch; it is judged whole, dropout off.
+          evaluate: `(outputs, batch) -> {name: scalar, or one number or boolean an example}`,
+            beside "loss", which is always there.
+          metric, mode, target, steps, baseline: as in `Task`; metric "loss" if None and there is
+            validation data.
+          name: for tables; that of the module's class if None.
+          streams: names of a Linen module's random streams. NNX modules know theirs.
+
+        Returns:
+          A task whose parameters are a dictionary: Linen's "params", or the pure dictionary of
+          NNX's `Param` variables.
+
+        Raises:
+          ValueError: for a module with variables besides its parameters (batch statistics): a task
+            carries parameters alone.
+          TypeError: for what is neither a module nor builds one.
+          ImportError: where Flax is not installed.
+
+        Special cases:
+          A module that takes `train`, `training`, `is_training` or `deterministic` is told;
+          NNX modules are also set by `train()` and `eval()`.
+
+        Example:
+          >>> import flax.linen as nn, jax, numpy as np, optax, optlab as ol
+          >>> x = np.random.default_rng(0).normal(size=(64, 3))
+          >>> task = ol.lab.Task.from_flax(
+          ...     nn.Dense(1),
+          ...     lambda outputs, batch: optax.losses.squared_error(outputs, batch["y"]),
+          ...     {"x": x, "y": x.sum(1, keepdims=True)},
+          ...     batch_size=8, steps=100,
+          ... )
+          >>> task.name, task.init(jax.random.key(0))["kernel"].shape
+          ('Dense', (3, 1))
+        """
+        fields = _from_flax.task_fields(
+            module,
+            loss,
+            data,
+            batch_size=batch_size,
+            inputs=inputs,
+            validation=validation,
+            evaluate=evaluate,
+            streams=streams,
+        )
+        if name is not None:
+            fields["name"] = name
+        if metric is None and validation is not None:
+            metric = "loss"
+        return cls(
+            **fields, metric=metric, mode=mode, target=target, steps=steps, baseline=baseline
+        )
 
     @property
     def arrays(self) -> dict[str, PyTree]:
