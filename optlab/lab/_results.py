@@ -10,7 +10,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from optlab.lab._outcome import Outcome, Trial
 from optlab.lab._space import Space
 
 Table = Literal["rows", "history"]
+Kind = Literal["curves", "sensitivity", "heat_map", "parallel"]
 _SHOWN = 5
 
 
@@ -174,6 +175,36 @@ class Results:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
         return text
+
+    # --- pictures
+
+    def plot(self, kind: Kind | None = None, **options: Any) -> Any:
+        """Draws the results.
+
+        Args:
+          kind: "curves", the metric over the updates; "sensitivity", one hyperparameter against the
+            final metric; "heat_map", two of them; "parallel", all. None for what fits: with the
+            number of hyperparameters that vary, 0, 1, 2 or more.
+          **options: of `ol.lab.plots.curves` and so on: `ax`, names, numbers of trials.
+
+        Returns:
+          matplotlib's Axes; `.figure.savefig(path)` keeps the picture.
+
+        Raises:
+          ImportError: without matplotlib.
+          ValueError: for another kind, and if there is nothing to draw.
+        """
+        from optlab.lab import plots
+
+        if kind is None:
+            varied = [
+                n for n in self.hyperparameters if len({r[1].get(n) for r in self.trials}) > 1
+            ]
+            kind = get_args(Kind)[min(len(varied), 3)]
+        if kind not in get_args(Kind):
+            known = ", ".join(map(repr, get_args(Kind)))
+            raise ValueError(f"plot: kind must be one of {known}, got {kind!r}.")
+        return getattr(plots, kind)(self, **options)
 
     # --- who was best
 
