@@ -1,0 +1,250 @@
+"""Candidates: ways to initialise the kernels that were found, each with its formula in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from optlab import initializers
+from optlab.core import checks
+from optlab.lab.init import _mirrored, _sample
+from optlab.lab.init._layers import Layer
+from optlab.lab.init._measure import Meter
+from optlab.lab.init._model import as_glob
+
+PyTree = Any
+GIVEN = "as given"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidate:
+    """A way to initialise.
+
+    Attributes:
+      name: as tables call it.
+      formula: in words.
+      rules: for `initializers.reinitialize`, or None where more than rules is needed.
+      draw: `key -> params`, by the initializers themselves.
+      sample: `seed -> leaves`, by the same law and without compilation; None where there is no
+        faster way than `draw`.
+    """
+
+    name: str
+    formula: str
+    rules: Mapping[Hashable, initializers.Initializer] | None
+    draw: Callable[[jax.Array], PyTree]
+    sample: Callable[[int], list[Any]] | None = None
+
+
+class Bench:
+    """Makes the candidates of one model."""
+
+    def __init__(self, meter: Meter):
+        self.meter, self.model, self.layers = meter, meter.model, meter.layers
+        first: dict[int, Layer] = {}
+        for layer in self.layers:
+            first.setdefault(layer.leaf, layer)
+        # A kernel that is zero on purpose (a residual branch's last, a head's) is still redrawn.
+        self.kernels = [x for x in first.values() if x.axes is not None]
+        self.branches = sum(layer.branch_end for layer in self.layers)
+
+    def defaults(self) -> list[Candidate]:
+        makers = {
+            "lecun_normal": self.simple(
+                "lecun_normal", initializers.lecun_normal(), "Var(w) = 1/fan_in"
+            ),
+            "xavier_uniform": self.simple(
+                "xavier_uniform",
+                initializers.xavier_uniform(),
+                "Var(w) = 2/(fan_in + fan_out)",
+            ),
+            "he_normal": self.simple("he_normal", initializers.he_normal(), "Var(w) = 2/fan_in"),
+            "orthogonal": self.orthogonal(),
+            "lsuv": self.unit_variance(),
+        }
+        found = list(makers.values())
+        if self.branches:
+            found.append(self.depth_scaled())
+        mirrored = self.mirrored()
+        return [*found, mirrored] if mirrored is not None else found
+
+    def given(self) -> Candidate:
+        return Candidate(GIVEN, "the parameters given", None, lambda _: self.model.params)
+
+    def simple(self, name: str, initializer: Any, formula: str) -> Candidate:
+        """One initializer for every kernel."""
+        return self._by_rules(name, formula, {x.path: initializer for x in self.kernels})
+
+    def orthogonal(self) -> Candidate:
+        rules = {
+            x.path: initializers.orthogonal(
+                self._gain(x) * _widening(x) * (self._end_factor() if x.branch_end else 1.0)
+            )
+            for x in self.kernels
+        }
+        text = "WᵀW = gain² I, gain = 1/sqrt(E f(z)²) of the activation f before the layer"
+        return self._by_rules("orthogonal", text + self._end_text(), rules)
+
+    def unit_variance(self) -> Candidate:
+        rules = self._told({x.path: initializers.orthogonal() for x in self.kernels})
+        text = "orthogonal, each kernel scaled until its layer's output has variance 1 on the batch"
+        if self.meter.fit.centred:
+            text += ", each bias set so that every unit's output has mean 0"
+
+        def draw(key: jax.Array) -> PyTree:
+            drawn = initializers.reinitialize(key, self.model.params, rules)
+            return self._placed(self.meter.unit_variance(self.model.leaves(drawn)))
+
+        def sample(seed: int) -> list[Any]:
+            return self.meter.unit_variance(self._sample(rules, seed, self._leaves()))
+
+        return Candidate("lsuv", text + self._end_text(), None, draw, sample)
+
+    def depth_scaled(self) -> Candidate:
+        rectifier = any(x.activation.odd_part is not None for x in self.layers)
+        base = initializers.he_normal() if rectifier else initializers.lecun_normal()
+        last = initializers.depth_scaled(base, layers=self.branches, branches=1)
+        rules = {x.path: last if x.branch_end else base for x in self.kernels}
+        text = f"Var(w) = {2 if rectifier else 1}/fan_in" + self._end_text()
+        return self._by_rules("depth_scaled", text, rules)
+
+    def mirrored(self) -> Candidate | None:
+        plan = _mirrored.plan(self.model, self.layers)
+        if not plan:
+            return None
+        inner = self._told(
+            {
+                x.path: initializers.orthogonal(
+                    plan[x.leaf].factor if x.leaf in plan else self._gain(x)
+                )
+                for x in self.kernels
+            }
+        )
+        text = (
+            "orthogonal Q in blocks, W = [[Q, -Q], [-Q, Q]]: pairs of units see z and -z, and "
+            "f(z) - f(-z) = c z, so the network starts linear"
+        )
+
+        blocks = _mirrored.blocks(self.model, plan)
+
+        def draw(key: jax.Array) -> PyTree:
+            drawn = initializers.reinitialize(key, self.model.tree(blocks), inner)
+            return self._placed(_mirrored.unfolded(self.model.leaves(drawn), plan))
+
+        def sample(seed: int) -> list[Any]:
+            return _mirrored.unfolded(self._sample(inner, seed, blocks), plan)
+
+        return Candidate("mirrored", text, None, draw, sample)
+
+    def custom(self, owner: str, name: str, value: Any) -> Candidate:
+        """One that the user gave."""
+        if isinstance(value, initializers.Initializer):
+            return self.simple(name, value, repr(value))
+        if isinstance(value, Mapping):
+            return Candidate(
+                name,
+                f"{len(value)} rules",
+                value,
+                lambda key: initializers.reinitialize(key, self.model.params, value),
+            )
+        if callable(value):
+            return Candidate(name, "made by a function", None, value)
+        raise TypeError(
+            f"{owner}: candidate {name!r} must be an initializer, rules for "
+            f"initializers.reinitialize, or a function key -> params, got {value!r}."
+        )
+
+    def _by_rules(self, name: str, formula: str, rules: dict[str, Any]) -> Candidate:
+        told = self._told(rules)
+        return Candidate(
+            name,
+            formula,
+            told,
+            lambda key: initializers.reinitialize(key, self.model.params, told),
+            lambda seed: self._sample(told, seed, self._leaves()),
+        )
+
+    def _leaves(self) -> list[Any]:
+        return self.model.leaves(self.model.params)
+
+    def _sample(self, rules: Mapping[str, Any], seed: int, leaves: list[Any]) -> list[Any]:
+        new = list(leaves)
+        for x in self.kernels:
+            rule = rules.get(as_glob(x.path))
+            if rule is not None:
+                old = leaves[x.leaf]
+                new[x.leaf] = _sample.sample(rule, seed, x.path, old.shape, old.dtype)
+        return new
+
+    def _placed(self, leaves: list[Any]) -> PyTree:
+        """The leaves as a tree, on the devices of those given."""
+        pairs = zip(leaves, self._leaves(), strict=True)
+        return self.model.tree(
+            [jax.device_put(new, getattr(old, "sharding", None)) for new, old in pairs]
+        )
+
+    def _told(self, rules: dict[str, Any]) -> dict[str, Any]:
+        axes = {x.path: x.axes for x in self.kernels}
+        return {as_glob(path): with_axes(rule, axes[path]) for path, rule in rules.items()}
+
+    def _gain(self, layer: Layer) -> float:
+        if layer.fed_by is None:
+            return 1.0
+        before = self.layers[layer.fed_by].activation.gain
+        return before if math.isfinite(before) else 1.0
+
+    def _end_factor(self) -> float:
+        return 1 / math.sqrt(max(self.branches, 1))
+
+    def _end_text(self) -> str:
+        if not self.branches:
+            return ""
+        return f"; the last kernel of each of {self.branches} residual branches over sqrt({self.branches})"
+
+
+def with_axes(initializer: Any, axes: initializers.Axes | None) -> Any:
+    """The initializer with the axes that the product itself has, where it names none."""
+    if axes is None:
+        return initializer
+    if isinstance(initializer, initializers.scaled):
+        return initializer.with_values(initializer=with_axes(initializer.initializer, axes))
+    if not hasattr(initializer, "in_axis") or initializer.in_axis is not None:
+        return initializer
+    return dataclasses.replace(initializer, **axes._asdict())
+
+
+def choose(
+    owner: str, bench: Bench, wanted: Sequence[str] | Mapping[str, Any] | str | None
+) -> list[Candidate]:
+    """The parameters as given, and the candidates asked for."""
+    known = {x.name: x for x in bench.defaults()}
+    if wanted is None:
+        return [bench.given(), *known.values()]
+    if isinstance(wanted, str):
+        wanted = [wanted]
+    if not wanted:
+        raise ValueError(
+            f"{owner}: candidates is empty: there is nothing to compare with. Leave it out for "
+            f"{', '.join(known)}, or give names of these, or {{name: initializer}}."
+        )
+    if isinstance(wanted, Mapping):
+        return [bench.given(), *(bench.custom(owner, str(k), v) for k, v in wanted.items())]
+    for name in wanted:
+        if name not in known:
+            raise ValueError(
+                f"{owner}: unknown candidate {name!r} for this model; "
+                f"{checks.nearest(str(name), known)}"
+            )
+    return [bench.given(), *(known[name] for name in dict.fromkeys(wanted))]
+
+
+def _widening(layer: Layer) -> float:
+    """What keeps the variance, and not the norm, where there are more outputs than inputs."""
+    if layer.axes is None:
+        return 1.0
+    outputs = math.prod(layer.shape[i] for i in layer.axes.out_axis)
+    return math.sqrt(max(1.0, outputs / max(layer.fan_in, 1)))
