@@ -21,6 +21,8 @@ _halving     successive halving
 _progress    a bar of steps
 _sweep       trains a population of hyperparameters
 _results     what a sweep found, as tables
+_compare     optimizers tuned with equal budgets, and tested: _compare_inputs, _compare_runs
+_comparison  what it found, as a table, plots and a report: _compare_table, _compare_plots, _html
 _statistics  whether two tuned optimizers differ
 plots        pictures of them
 tasks        built-in problems with targets
@@ -28,6 +30,8 @@ _fingerprint what tells one task from another
 """
 
 from optlab.lab import plots, tasks
+from optlab.lab._compare import compare
+from optlab.lab._comparison import Comparison, Scored, Verdict
 from optlab.lab._dimensions import Dimension, choice, grid, integers, log_uniform, uniform
 from optlab.lab._optuna import OptunaSampler, optuna_sampler
 from optlab.lab._outcome import Outcome, Trial
@@ -40,19 +44,23 @@ from optlab.lab._sweep import sweep
 from optlab.lab._task import Task
 
 __all__ = [
+    "Comparison",
     "Dimension",
     "OptunaSampler",
     "Outcome",
     "Plan",
     "Ranked",
     "Results",
+    "Scored",
     "Space",
     "Store",
     "StoreError",
     "Task",
     "Trial",
+    "Verdict",
     "check_space",
     "choice",
+    "compare",
     "grid",
     "integers",
     "log_uniform",
