@@ -1,19 +1,13 @@
-"""The `optlab` command.
-
-optlab check package.module:factory     holds a transformation to the contract
-optlab check --list                     the clauses of the contract
-"""
+"""`optlab check`: holds a gradient transformation to the contract."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import re
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+
+from optlab.cli._arguments import Unusable, load_callable, one_line
 
 EPILOG = """\
 kinds of clauses (--list prints all with their promises; --only takes a kind, too):
@@ -25,10 +19,8 @@ extra arguments that --need can give to update: value, loss, grad, value_fn, obj
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code: 0 fine, 1 a clause failed, 2 bad arguments."""
-    parser = argparse.ArgumentParser(prog="optlab", description="Tools around optimizers.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+def add(commands: argparse._SubParsersAction) -> None:
+    """Adds the command."""
     check = commands.add_parser(
         "check",
         help="hold a gradient transformation to the contract",
@@ -52,21 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--allow", action="append", default=[], metavar="CLAUSE=REASON", help="one that may fail"
     )
     check.add_argument("--json", action="store_true", help="print the report as JSON")
-    options = parser.parse_args(arguments)
+    check.set_defaults(run=_run, parser=check)
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.factory is None and not options.list:
-        check.error("name a factory, package.module:factory, or ask for the --list of clauses")
-    try:
-        return _check(options)
-    except _Unusable as error:
-        print(f"optlab: {error}", file=sys.stderr)
-        return 2
-
-
-class _Unusable(Exception):
-    """Arguments that cannot be used; the message is one line."""
-
-
-def _check(options: argparse.Namespace) -> int:
+        options.parser.error(
+            "name a factory, package.module:factory, or ask for the --list of clauses"
+        )
     flag = "--xla_force_host_platform_device_count"
     if flag not in os.environ.get("XLA_FLAGS", ""):  # read when JAX first looks for devices
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}=8".strip()
@@ -78,7 +63,7 @@ def _check(options: argparse.Namespace) -> int:
         for clause in clauses:
             print(f"{clause.name:<{width}}  {clause.kind:<10}  {clause.promise}")
         return 0
-    factory = _factory(options.factory)
+    factory = load_callable(options.factory)
     try:
         report = testing.check_transformation(
             factory,
@@ -88,7 +73,7 @@ def _check(options: argparse.Namespace) -> int:
             allow=dict(map(_allowance, options.allow)),
         )
     except (TypeError, ValueError) as error:
-        raise _Unusable(" ".join(str(error).split())) from error
+        raise Unusable(one_line(error)) from error
     print(json.dumps(report.to_json(), indent=2) if options.json else report)
     return 0 if report else 1
 
@@ -101,32 +86,5 @@ def _names(text: str) -> list[str]:
 def _allowance(text: str) -> tuple[str, str]:
     clause, equals, reason = text.partition("=")
     if not (clause and equals and reason.strip()):
-        raise _Unusable(f"--allow {text!r} is not of the form CLAUSE=REASON")
+        raise Unusable(f"--allow {text!r} is not of the form CLAUSE=REASON")
     return clause, reason
-
-
-def _factory(spec: str) -> Callable[..., Any]:
-    module_name, colon, name = spec.partition(":")
-    if not (module_name and colon and name):
-        raise _Unusable(f"{spec!r} is not of the form package.module:factory")
-    if module_name.endswith(".py") or not re.fullmatch(r"\w+(\.\w+)*", module_name):
-        module = re.sub(r"[/\\]+", ".", module_name.removesuffix(".py")).strip(".")
-        raise _Unusable(f"{module_name!r} names a file; name the module: {module}:{name}")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a module of the folder one stands in
-    try:
-        found: Any = importlib.import_module(module_name)
-    except Exception as error:  # the module's own code may raise anything
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise _Unusable(f"cannot import {module_name!r}: {text}") from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise _Unusable(f"{module_name!r} has no {name!r}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise _Unusable(f"{spec} is no factory: {type(found).__name__} cannot be called")
-    return found
-
-
-if __name__ == "__main__":
-    sys.exit(main())

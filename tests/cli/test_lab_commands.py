@@ -1,0 +1,212 @@
+"""`optlab sweep`, `compare`, `lr-range`, `inspect`, `schedule`: as in a shell."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+
+import jax.numpy as jnp
+import pytest
+
+import optlab as ol
+from optlab import cli
+
+MODULE = """
+import jax.numpy as jnp
+import numpy as np
+import optax
+import optlab as ol
+
+def task():
+    return ol.lab.Task(
+        name="bowl", init=lambda key: jnp.ones(2), loss=lambda p, batch, key: jnp.sum(p**2),
+        batch=lambda key, step: (), steps=8, target=0.5,
+    )
+
+TASK = task()
+plain = optax.sgd
+
+def broken(learning_rate):
+    raise ValueError("of mine")
+
+def descent(learning_rate):
+    return ol.sgd(learning_rate)
+
+def number():
+    return 3
+
+def network():
+    import flax.linen as nn
+    import jax
+    model = nn.Sequential([nn.Dense(8), nn.relu, nn.Dense(3)])
+    batch = jax.random.normal(jax.random.key(0), (16, 4))
+    return model, model.init(jax.random.key(1), batch)["params"], batch
+
+SCHEDULE = ol.schedules.cosine(1.0, steps=10)
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def optlab(capsys):
+    def run(line):
+        code = cli.main(line.split())
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def png(path):
+    return path.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_sweep_prints_the_best_and_leaves_what_is_asked_for(optlab, folder):
+    code, out, err = optlab(
+        "sweep mine:task sgd learning_rate=log:1e-3..0.4 --budget 4 --seeds 2 --quiet "
+        "--csv runs.csv --plot rates.png --store study.db"
+    )
+    assert (code, err) == (0, "")
+    assert out.startswith("bowl: 4 trials, 2 seeds each, 8 steps")
+    with open("runs.csv") as file:
+        assert len(list(csv.DictReader(file))) == 8
+    assert png(folder / "rates.png")
+    assert (folder / "study.db").exists()
+
+
+def test_a_sweep_speaks_json(optlab):
+    code, out, _ = optlab("sweep mine:TASK mine:plain learning_rate=0.1,0.2 --quiet --json")
+    found = json.loads(out)
+    assert code == 0
+    assert [row["learning_rate"] for row in found["rows"]] == [0.1, 0.2]
+
+
+def test_a_sweep_without_quiet_shows_its_progress_apart_from_its_result(optlab):
+    _, out, err = optlab("sweep mine:task sgd learning_rate=0.1,0.2 --json")
+    json.loads(out)
+    assert "bowl: 100%" in err
+
+
+def test_a_sweep_in_which_all_diverge_gives_1(optlab):
+    code, out, err = optlab("sweep mine:task sgd learning_rate=1e3,1e4 --steps 40 --quiet")
+    assert code == 1
+    assert err == "optlab: every run diverged; search smaller learning rates\n"
+    assert "diverged" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a=0.1", 0.1),
+        ("a=None", None),
+        ("a=cosine", "cosine"),
+        ("a=1,2", ol.lab.grid([1, 2])),
+        ("a=True,False", ol.lab.choice([True, False])),
+        ("a=log:1e-4..1", ol.lab.log_uniform(1e-4, 1)),
+        ("a=uniform:0..1", ol.lab.uniform(0, 1)),
+        ("a=integers:1..8", ol.lab.integers(1, 8)),
+    ],
+)
+def test_a_space_is_written_as_names_and_values(text, expected):
+    from optlab.cli import _arguments
+
+    assert _arguments.space([text]) == {"a": expected}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sweep digits_ml sgd learning_rate=1", "there is no task 'digits_ml'; did you mean"),
+        ("sweep quadratic adamm learning_rate=1", "there is no optimizer 'adamm'; did you mean"),
+        ("sweep mine:number sgd learning_rate=1", "mine:number is no task: it is int"),
+        ("sweep mine:task sgd learning_rate", "'learning_rate' is not of the form NAME=VALUE"),
+        ("sweep mine:task sgd learning_rate=1 learning_rate=2", "'learning_rate' is given twice"),
+        ("sweep mine:task sgd learning_rate=1..2", "is of no kind; write log:1..2 or uniform:1..2"),
+        ("sweep mine:task sgd learning_rate=lg:1..2", "learning_rate=lg:1..2 is no range"),
+        ("sweep mine:task sgd learning_rate=log:1..0", "log_uniform: low must be"),
+        ("sweep mine:task sgd learning_rate=log:1..2", "budget must say how many trials"),
+        ("sweep mine:task sgd rate=1", "takes no argument 'rate'"),
+        ("sweep mine:task sgd learning_rate=-1", "learning_rate must be a number >= 0, got -1"),
+        ("sweep mine:task sgd learning_rate=1 --steps 0", "steps must be"),
+        ("sweep mine:task sgd learning_rate=1 --store no/s.db", "the folder .*no does not exist"),
+        ("sweep mine:task sgd learning_rate=1 --plot no/a.png", "cannot write the plot"),
+        ("sweep mine:task sgd learning_rate=1 --plot a.xyz", "cannot write the plot to a.xyz"),
+        ("sweep mine:task sgd learning_rate=1 --csv no/a.csv", "No such file"),
+        ("compare mine:task sgd learning_rate=0.1", "needs at least 2 optimizers"),
+        ("compare mine:task sgd sgd learning_rate=0.1", "an optimizer is named twice"),
+        ("compare mine:task sgd adam adm.b1=0.1", "'adm.b1=0.1' is for no optimizer here"),
+        ("inspect mine:number", "mine:number returns int; it must return a transformation, or"),
+        ("inspect adamw", "adamw: missing a required argument: 'learning_rate'"),
+        ("inspect adamw learning_rate=1 --plot a.png", "--plot is for networks"),
+        ("schedule cosin", "there is no schedule 'cosin'; did you mean 'cosine'"),
+        ("schedule cosine init_value=1", "cosine: missing a required argument: 'steps'"),
+        ("schedule cosine init_value=1 steps=9 --points 1", "--points >= 2"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_line(optlab, line, message):
+    if line.startswith("sweep"):
+        line += " --quiet"
+    code, _, err = optlab(line)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert err.startswith("optlab: ")
+    assert re.search(message, err), err
+
+
+def test_an_error_of_the_users_own_code_keeps_its_trace():
+    with pytest.raises(ValueError, match="of mine"):
+        cli.main(["sweep", "mine:task", "mine:broken", "learning_rate=0.1", "--quiet"])
+
+
+def test_compare_tells_who_is_better_and_writes_a_report(optlab, folder):
+    code, out, err = optlab(
+        "compare mine:task sgd fast:mine:descent learning_rate=log:1e-3..0.02 "
+        "fast.learning_rate=log:0.1..0.4 --trials 4 --seeds 2 --studies 2 --quiet --html r.html"
+    )
+    assert (code, err) == (0, "")
+    assert "fast" in out
+    assert "<html" in (folder / "r.html").read_text().lower()
+
+
+def test_lr_range_suggests_a_rate(optlab, folder):
+    code, out, err = optlab("lr-range mine:task sgd --quiet --plot r.png --seeds 2")
+    assert (code, err) == (0, "")
+    assert png(folder / "r.png")
+    code, out, _ = optlab("lr-range mine:task sgd momentum=0.5 --quiet --json --seeds 2")
+    assert 1e-3 < json.loads(out)["suggestion"] < 1
+
+
+def test_inspect_prints_a_chain_link_by_link(optlab):
+    code, out, err = optlab("inspect adamw learning_rate=1e-3 --task mine:task")
+    assert (code, err) == (0, "")
+    assert "accumulate_moments" in out
+    found = json.loads(optlab("inspect adamw learning_rate=1e-3 --task mine:task --json")[1])
+    assert found["hyperparameters"]["scale_by_learning_rate/learning_rate"] == 1e-3
+
+
+def test_inspect_prints_a_network_at_its_start(optlab, folder):
+    code, out, err = optlab("inspect mine:network --plot n.png")
+    assert (code, err) == (0, "")
+    assert "layers_0" in out
+    assert png(folder / "n.png")
+
+
+def test_a_schedule_is_printed_as_it_is(optlab, folder):
+    code, out, err = optlab("schedule mine:SCHEDULE --json --steps 10 --points 3 --plot s.png")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["count"] == [0, 5, 10]
+    expected = [float(ol.schedules.cosine(1.0, steps=10)(jnp.int32(i))) for i in found["count"]]
+    assert found["value"] == expected
+    assert png(folder / "s.png")
+    _, out, _ = optlab("schedule cosine init_value=1 steps=100")
+    assert out.splitlines()[0] == repr(ol.schedules.cosine(1.0, steps=100))
