@@ -7,6 +7,7 @@ _order       which examples a step takes
 _outcome     trials, and the runs made of them
 _dimensions  one hyperparameter's possible values: log_uniform, uniform, integers, choice, grid
 _space       hyperparameters by name, checked against the function that takes them
+_sampler     what proposes trials
 _samplers    which hyperparameters a study tries: grid, random, sobol, halton
 _optuna      Optuna's: tpe, gp, cmaes
 _plan        how a population is computed

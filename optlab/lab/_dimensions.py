@@ -22,6 +22,11 @@ class Dimension:
       kind: the name of the function that made it.
       values: every value, in order, where they can be listed; None for a range of real numbers.
       log: whether equal ratios, rather than equal differences, are equally likely.
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.lab.grid([0.1, 1.0]).to_dict()
+      {'kind': 'grid', 'values': [0.1, 1.0]}
     """
 
     kind: Any = "dimension"
@@ -34,7 +39,7 @@ class Dimension:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able data, e.g. `{"kind": "uniform", "low": 0.0, "high": 1.0}`."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = dict(vars(self))
         fields.pop("ordered", None)
         return {
             "kind": self.kind,

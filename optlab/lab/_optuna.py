@@ -20,16 +20,23 @@ import numpy as np
 
 from optlab.core import checks
 from optlab.lab._dimensions import Dimension
-from optlab.lab._samplers import Mode, Sampler, Told
+from optlab.lab._sampler import Mode, Sampler, Told
 from optlab.lab._space import Space
 
+METHODS = ("tpe", "gp", "cmaes")
 _NEEDS = {"gp": "torch", "cmaes": "cmaes"}
 _POPULATION = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class OptunaSampler:
-    """Which of Optuna's methods to use, and with whom to share it; made by `optuna_sampler`."""
+    """Which of Optuna's methods to use, and with whom to share it; made by `optuna_sampler`.
+
+    Example:
+      >>> import optlab as ol
+      >>> isinstance(ol.lab.optuna_sampler("tpe"), ol.lab.OptunaSampler)
+      True
+    """
 
     method: str
     storage: Any
@@ -79,7 +86,7 @@ def optuna_sampler(
     Source: T. Akiba, S. Sano, T. Yanase, T. Ohta, M. Koyama, Optuna: A Next-generation
     Hyperparameter Optimization Framework, 2019, arXiv:1907.10902.
     """
-    checks.one_of("tpe", "gp", "cmaes")("optuna_sampler", "method", method)
+    checks.one_of(*METHODS)("optuna_sampler", "method", method)
     if population is not None:
         population = int(checks.positive_count("optuna_sampler", "population", population))
     return OptunaSampler(method, storage, study_name, population)

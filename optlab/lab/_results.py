@@ -33,6 +33,12 @@ class Ranked(NamedTuple):
       seeds: runs it is the mean of.
       steps: updates each made, the fewest of them.
       status: "done", "stopped" (by successive halving) or "diverged" (one run at least).
+
+    Example:
+      >>> import optlab as ol
+      >>> best = ol.lab.Ranked(3, {"learning_rate": 0.1}, 0.98, 0.01, 5, 300, "done")
+      >>> best.hyperparameters["learning_rate"]
+      0.1
     """
 
     trial: int
@@ -198,13 +204,15 @@ class Results:
 
         if kind is None:
             varied = [
-                n for n in self.hyperparameters if len({r[1].get(n) for r in self.trials}) > 1
+                n for n in self.hyperparameters if len({t[1].get(n) for t in self.trials}) > 1
             ]
-            kind = get_args(Kind)[min(len(varied), 3)]
-        if kind not in get_args(Kind):
+            chosen: str = get_args(Kind)[min(len(varied), 3)]
+        elif kind in get_args(Kind):
+            chosen = kind
+        else:
             known = ", ".join(map(repr, get_args(Kind)))
             raise ValueError(f"plot: kind must be one of {known}, got {kind!r}.")
-        return getattr(plots, kind)(self, **options)
+        return getattr(plots, chosen)(self, **options)
 
     # --- who was best
 

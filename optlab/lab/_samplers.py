@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-import abc
 import inspect
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from optlab.core import checks
+from optlab.lab._optuna import METHODS, optuna_sampler
+from optlab.lab._sampler import Mode, Sampler
 from optlab.lab._space import Space
-
-Told = tuple[Mapping[str, Any], float | None]
-Mode = Literal["min", "max"]
-
-
-class Sampler(abc.ABC):
-    """Proposes trials, a population at a time, and is told how they did.
-
-    Attributes:
-      name: of the method, with what else decides its proposals.
-      budget: how many trials the study makes.
-      population: how many to ask for at once; None for any number.
-    """
-
-    name: str
-    budget: int
-    population: int | None = None
-
-    @abc.abstractmethod
-    def ask(self, n: int) -> list[dict[str, Any]]:
-        """The hyperparameters of the next n trials."""
-
-    def tell(self, trials: Sequence[Told]) -> None:  # noqa: B027 (most need not know)
-        """What became of trials asked for: the metric, or None where a run diverged."""
-
-    def repeat(self, trials: Sequence[Told]) -> None:
-        """A population that was asked for and told before this process was, in their order.
-
-        After it the sampler stands where the one that asked for them stood.
-        """
-        self.ask(len(trials))
-        self.tell(trials)
 
 
 class _Grid(Sampler):
@@ -110,7 +78,6 @@ def _seeded(engine: Any, seed: int) -> dict[str, Any]:
 
 
 _POINTS = {"random": _random, "sobol": _sobol, "halton": _halton}
-_OPTUNA = ("tpe", "gp", "cmaes")
 
 
 def make_sampler(
@@ -137,7 +104,7 @@ def make_sampler(
     if sampler is None:
         sampler = "grid" if budget is None and space.size is not None else "sobol"
     if isinstance(sampler, str):
-        checks.one_of("grid", *_POINTS, *_OPTUNA)("sweep", "sampler", sampler)
+        checks.one_of("grid", *_POINTS, *METHODS)("sweep", "sampler", sampler)
     if sampler == "grid":
         return _Grid(space, budget)
     if budget is None:
@@ -153,8 +120,6 @@ def make_sampler(
     if isinstance(sampler, str) and sampler in _POINTS:
         return _Sequence(sampler, space, budget, seed)
     if isinstance(sampler, str):
-        from optlab.lab._optuna import optuna_sampler
-
         sampler = optuna_sampler(sampler)
     if not callable(getattr(sampler, "start", None)):
         raise TypeError(

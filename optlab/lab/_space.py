@@ -19,6 +19,12 @@ class Space:
     Attributes:
       dimensions: what is searched, by name, in the order given.
       constants: what stays the same, by name.
+
+    Example:
+      >>> import optlab as ol
+      >>> space = ol.lab.check_space({"learning_rate": ol.lab.grid([0.1, 1.0])}, ol.sgd)
+      >>> space.size, space.point(1)
+      (2, {'learning_rate': 1.0})
     """
 
     dimensions: Mapping[str, Dimension]
@@ -45,9 +51,8 @@ class Space:
         if self.size is None or not 0 <= index < self.size:
             raise IndexError(f"Space: point takes an index below {self.size}, got {index}.")
         found: dict[str, Value] = {}
-        for name, dimension in reversed(self.dimensions.items()):
+        for name, dimension in reversed(list(self.dimensions.items())):
             values = dimension.values
-            assert values is not None
             index, place = divmod(index, len(values))
             found[name] = values[place]
         return {**{name: found[name] for name in self.dimensions}, **self.constants}
@@ -75,6 +80,12 @@ def check_space(
       ValueError: if the space is empty, names an argument that `make_tx` does not take, or leaves
         out one that it needs.
       TypeError: if it is no dict, or holds something that is neither dimension nor constant.
+
+    Example:
+      >>> import optlab as ol
+      >>> space = {"learning_rate": ol.lab.log_uniform(1e-3, 1.0), "momentum": 0.9}
+      >>> ol.lab.check_space(space, ol.sgd).constants
+      {'momentum': 0.9}
     """
     if isinstance(space, Space):
         space = {**space.dimensions, **space.constants}

@@ -39,7 +39,17 @@ State = Sequence[np.ndarray]
 
 
 class StoreError(RuntimeError):
-    """A store that cannot be used: damaged, in use, no store at all. It was not written to."""
+    """A store that cannot be used: damaged, in use, no store at all. It was not written to.
+
+    Example:
+      >>> import optlab as ol
+      >>> with ol.lab.Store("study.db", {}):
+      ...     try:
+      ...         ol.lab.Store("study.db", {})
+      ...     except ol.lab.StoreError as error:
+      ...         "in use" in str(error)
+      True
+    """
 
 
 class Store:

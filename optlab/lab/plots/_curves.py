@@ -28,8 +28,17 @@ def curves(
 
     Raises:
       ValueError: for an unknown metric or trial, and if there is nothing to draw.
+
+    Example:
+      >>> import optlab as ol
+      >>> results = ol.lab.sweep(  # doctest: +SKIP
+      ...     ol.lab.tasks.digits_mlp(), ol.sgd,
+      ...     {"learning_rate": ol.lab.log_uniform(1e-3, 10.0)}, budget=16, seeds=3,
+      ... )
+      >>> ax = ol.lab.plots.curves(results, trials=3)  # doctest: +SKIP
+      >>> ax.figure.savefig("picture.png")  # doctest: +SKIP
     """
-    metric = results.metric if metric is None else metric
+    metric = metric or str(results.metric)
     if metric not in results.metrics:
         raise ValueError(f"plot: metric {metric!r} is none of {', '.join(results.metrics)}.")
     chosen = _chosen(results, trials)
@@ -44,9 +53,9 @@ def curves(
     styles = zip(
         itertools.cycle(_style.COLORS), itertools.cycle(_style.DASHES), _style.MARKERS * 99
     )
-    values: list[float] = []
+    seen: list[float] = []
     for number, (color, dashes, marker) in zip(chosen, styles, strict=False):
-        steps, mean, low, high = _band(runs[number])
+        steps, mean, least, most = _band(runs[number])
         choice = (f"{name} {_style.shown(given[number].get(name))}" for name in names)
         label = f"trial {number}: {', '.join(choice)}" if names else f"trial {number}"
         ax.plot(
@@ -54,9 +63,9 @@ def curves(
             markersize=6, linewidth=2, label=label, zorder=3,
         )  # fmt: skip
         if len(runs[number]) > 1:
-            ax.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0, zorder=2)
-        values += [*low, *high]
-    finite = [value for value in values if np.isfinite(value)]
+            ax.fill_between(steps, least, most, color=color, alpha=0.18, linewidth=0, zorder=2)
+        seen += [*least, *most]
+    finite = [value for value in seen if np.isfinite(value)]
     if not finite:
         raise _style.nothing(results)
     wide = _style.is_wide(finite)

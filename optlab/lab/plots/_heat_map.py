@@ -26,6 +26,19 @@ def heat_map(results: Any, x: str | None = None, y: str | None = None, ax: Any =
 
     Raises:
       ValueError: for an unknown hyperparameter, if fewer than two vary, and if all trials diverged.
+
+    Example:
+      >>> import optlab as ol
+      >>> results = ol.lab.sweep(  # doctest: +SKIP
+      ...     ol.lab.tasks.digits_mlp(), ol.sgd,
+      ...     {
+      ...         "learning_rate": ol.lab.log_uniform(1e-3, 10.0),
+      ...         "momentum": ol.lab.uniform(0.0, 0.99),
+      ...     },
+      ...     budget=32,
+      ... )
+      >>> ax = ol.lab.plots.heat_map(results, "learning_rate", "momentum")  # doctest: +SKIP
+      >>> ax.figure.savefig("picture.png")  # doctest: +SKIP
     """
     x, y = _names(results, x, y)
     if not _style.finals(results):

@@ -22,6 +22,20 @@ def parallel(results: Any, best: int = 3, ax: Any = None) -> Any:
 
     Raises:
       ValueError: if no hyperparameter varies, and if all trials diverged.
+
+    Example:
+      >>> import optlab as ol
+      >>> results = ol.lab.sweep(  # doctest: +SKIP
+      ...     ol.lab.tasks.digits_mlp(), ol.sgd,
+      ...     {
+      ...         "learning_rate": ol.lab.log_uniform(1e-3, 10.0),
+      ...         "momentum": ol.lab.uniform(0.0, 0.99),
+      ...         "nesterov": ol.lab.choice([True, False]),
+      ...     },
+      ...     budget=32,
+      ... )
+      >>> ax = ol.lab.plots.parallel(results)  # doctest: +SKIP
+      >>> ax.figure.savefig("picture.png")  # doctest: +SKIP
     """
     names = _style.varied(results)
     if not names:

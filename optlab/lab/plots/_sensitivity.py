@@ -20,6 +20,11 @@ class Width(NamedTuple):
       best: the hyperparameter of the best trial.
       low, high: the smallest and the largest value tried of this range.
       decades: log10(high / low); NaN where they are not positive.
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.lab.plots.Width(best=0.1, low=0.01, high=1.0, decades=2.0).decades
+      2.0
     """
 
     best: float
@@ -44,6 +49,15 @@ def width(results: Any, name: str = "learning_rate", within: float = 0.05) -> Wi
 
     Raises:
       ValueError: for an unknown hyperparameter, one that is no number, and if all trials diverged.
+
+    Example:
+      >>> import optlab as ol
+      >>> results = ol.lab.sweep(
+      ...     ol.lab.tasks.quadratic(), ol.sgd, {"learning_rate": ol.lab.grid([1e-3, 1e-2, 1e-1])},
+      ...     steps=20, progress=False,
+      ... )
+      >>> 0 <= ol.lab.plots.width(results, within=0.5).decades <= 2
+      True
     """
     axis = _style.axis(results, name)
     if axis.listed is not None:
@@ -79,6 +93,15 @@ def sensitivity(results: Any, name: str | None = None, within: float = 0.05, ax:
 
     Raises:
       ValueError: for an unknown hyperparameter, and if all trials diverged.
+
+    Example:
+      >>> import optlab as ol
+      >>> results = ol.lab.sweep(  # doctest: +SKIP
+      ...     ol.lab.tasks.digits_mlp(), ol.sgd,
+      ...     {"learning_rate": ol.lab.log_uniform(1e-3, 10.0)}, budget=16, seeds=3,
+      ... )
+      >>> ax = ol.lab.plots.sensitivity(results)  # doctest: +SKIP
+      >>> ax.figure.savefig("picture.png")  # doctest: +SKIP
     """
     names = _style.varied(results)
     if name is None:
