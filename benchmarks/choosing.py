@@ -1,0 +1,201 @@
+"""The experiments of docs/choosing.md: what tutorials say of optimizers, tried on built-in tasks.
+
+    python benchmarks/choosing.py                       # all of them, about ten minutes
+    python benchmarks/choosing.py zero_init adagrad     # some
+    python benchmarks/choosing.py --figures docs/figures
+
+Each prints what was measured; numbers are medians or means over seeds, as it says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import optlab as ol
+from optlab import lab
+
+SEEDS = 5
+RATES = lab.log_uniform(1e-4, 1.0)
+
+
+def sweep(task: lab.Task, make_tx: Callable[..., Any], space: Mapping[str, Any], **options):
+    given = {"seeds": SEEDS, "progress": sys.stderr.isatty()}
+    return lab.sweep(task, make_tx, space, **{**given, **options})
+
+
+def versus(tasks: Any, optimizers: Mapping[str, Callable[..., Any]], space: Any, **options):
+    given = {"studies": 3, "trials": 20, "seeds": SEEDS, "progress": sys.stderr.isatty()}
+    return lab.compare(tasks, optimizers, space=space, **{**given, **options})
+
+
+def zero_init(figures: Path | None) -> None:
+    """ "Zero initialisation avoids vanishing gradients." """
+    task = lab.tasks.digits_mlp()
+
+    def zeros(key):
+        return jax.tree.map(jnp.zeros_like, task.init(key))
+
+    for name, init in {"zeros": zeros, "LeCun (Flax's default)": task.init}.items():
+        params = init(jax.random.key(0))
+        batch = task.batch_at(task.arrays, jax.random.key(1), jnp.int32(0))
+        gradient = jax.grad(task.scalar_loss)(params, batch, jax.random.key(2))
+        norms = {layer: float(optax.global_norm(leaves)) for layer, leaves in gradient.items()}
+        results = sweep(
+            dataclasses.replace(task, init=init), ol.adam, {"learning_rate": RATES}, budget=16
+        )
+        best = results.best()
+        told = ", ".join(f"{layer} {norm:.2g}" for layer, norm in norms.items())
+        print(f"{name}: gradient norms at the start: {told};")
+        print(f"  best of 16 rates: accuracy {best.value:.3f} with {_short(best.hyperparameters)}")
+
+
+def relu_init(figures: Path | None) -> None:
+    """ "Xavier initialisation is the one to take", for ReLU networks that are deep."""
+    inits = {
+        "LeCun, Flax's default": ol.initializers.lecun_normal(),
+        "Xavier": ol.initializers.xavier_normal(),
+        "He": ol.initializers.he_normal(),
+        "orthogonal, gain sqrt(2)": ol.initializers.orthogonal(2**0.5),
+    }
+    for depth in (4, 12, 20):
+        for name, init in inits.items():
+            task = lab.tasks.deep_relu(depth=depth, kernel_init=init)
+            best = sweep(
+                task, ol.adam, {"learning_rate": lab.log_uniform(1e-4, 3e-2)}, budget=8
+            ).best()
+            print(
+                f"{depth} layers, {name}: accuracy {best.value:.3f} +- {best.std:.3f}, best of 8 "
+                f"rates, {_short(best.hyperparameters)}"
+            )
+
+
+def l2_or_decay(figures: Path | None) -> None:
+    """ "Adam with L2 is AdamW." """
+    task = lab.tasks.digits_mlp(steps=300)
+
+    def with_l2(learning_rate, weight_decay):
+        return ol.chain(ol.add_l2(weight_decay, where=ol.kernels), ol.adam(learning_rate))
+
+    def decoupled(learning_rate, weight_decay):
+        return ol.adamw(learning_rate, weight_decay=weight_decay, where=ol.kernels)
+
+    space = {
+        "learning_rate": lab.grid(np.geomspace(1e-3, 1e-1, 7).tolist()),
+        "weight_decay": lab.grid(np.geomspace(1e-5, 1.0, 6).tolist()),
+    }
+    for name, make_tx in {"adam_l2": with_l2, "adamw": decoupled}.items():
+        results = sweep(task, make_tx, space, seeds=2)
+        best = results.best()
+        print(f"{name}: best {best.value:.4f} with {_short(best.hyperparameters)}")
+        _save(results.plot("heat_map"), figures, f"decay_{name}")
+
+
+def bias_correction(figures: Path | None) -> None:
+    """ "AdamW needs no bias correction." """
+
+    def without(learning_rate):
+        return ol.chain(
+            ol.accumulate_moments(b1=0.9, b2=0.999),
+            ol.divide_by_rms(eps=1e-8),
+            ol.scale_by_learning_rate(learning_rate),
+        )
+
+    for task in (lab.tasks.digits_mlp(), lab.tasks.byte_lm()):
+        for name, make_tx in {"with": ol.adam, "without": without}.items():
+            results = sweep(
+                task, make_tx, {"learning_rate": lab.log_uniform(1e-4, 1e-1)}, budget=16, seeds=3
+            )
+            best = results.best()
+            width = lab.plots.width(results, "learning_rate")
+            print(
+                f"{task.name}, {name} it: {best.value:.4f}, {_short(best.hyperparameters)}; {width}"
+            )
+
+
+def second_moment(figures: Path | None) -> None:
+    """ "A larger b2 is always safer." """
+
+    def make_tx(b2, learning_rate):
+        return ol.adam(learning_rate, b2=b2)
+
+    for task in (lab.tasks.byte_lm(), lab.tasks.sparse_logistic(), lab.tasks.digits_mlp()):
+        results = sweep(
+            task,
+            make_tx,
+            {
+                "b2": lab.grid([0.9, 0.99, 0.999, 0.9999]),
+                "learning_rate": lab.grid(np.geomspace(1e-3, 1e-1, 7).tolist()),
+            },
+            seeds=3,
+        )
+        _save(results.plot("heat_map"), figures, f"b2_{task.name}")
+        for b2 in (0.9, 0.99, 0.999, 0.9999):
+            ranked = [r for r in results.ranking() if r.hyperparameters["b2"] == b2]
+            print(f"{task.name}: {ranked[0].value:.4f}, {_short(ranked[0].hyperparameters)}")
+
+
+def adagrad(figures: Path | None) -> None:
+    """ "Adagrad is for sparse data." """
+    optimizers = {"adagrad": ol.adagrad, "adam": ol.adam, "sgd": _momentum}
+    space = {"learning_rate": lab.log_uniform(1e-3, 10.0)}
+    comparison = versus([lab.tasks.sparse_logistic(), lab.tasks.digits_mlp()], optimizers, space)
+    print(comparison)
+    _save(comparison.plot(), figures, "adagrad")
+
+
+def sgd_slow(figures: Path | None) -> None:
+    """ "SGD is slow." """
+    optimizers = {"adam": ol.adam, "momentum": _momentum, "sgd": ol.sgd}
+    tasks = [
+        lab.tasks.digits_mlp(),
+        lab.tasks.quadratic(),
+        lab.tasks.noisy_quadratic(),
+        lab.tasks.byte_lm(),
+    ]
+    comparison = versus(tasks, optimizers, {"learning_rate": lab.log_uniform(1e-4, 3.0)})
+    print(comparison)
+    _save(comparison.plot(), figures, "sgd_slow")
+
+
+def _momentum(learning_rate):
+    return ol.sgd(learning_rate, momentum=0.9)
+
+
+def _short(hyperparameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value:.2g}" for name, value in hyperparameters.items())
+
+
+def _save(axes: Any, figures: Path | None, name: str) -> None:
+    if figures is not None:
+        figures.mkdir(parents=True, exist_ok=True)
+        np.ravel(np.asarray(axes, object))[0].figure.savefig(figures / f"{name}.png")
+
+
+EXPERIMENTS = {
+    f.__name__: f
+    for f in (zero_init, relu_init, l2_or_decay, bias_correction, second_moment, adagrad, sgd_slow)
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiments", nargs="*", choices=[*EXPERIMENTS, []], help="default: all")
+    parser.add_argument("--figures", type=Path, help="a folder to draw into")
+    arguments = parser.parse_args()
+    for name in arguments.experiments or EXPERIMENTS:
+        print(f"\n# {name}:{(EXPERIMENTS[name].__doc__ or '').rstrip()}")
+        EXPERIMENTS[name](arguments.figures)
+
+
+if __name__ == "__main__":
+    main()
