@@ -15,6 +15,7 @@ _population  many transformations as one
 _programs    the compiled parts of a run
 _engine      trains many runs, chunk by chunk
 _store       a file that keeps a study, whatever ends the process
+_load        results from it, without running anything
 _recover     what can be read of a damaged one
 _bytes       arrays as bytes
 _planner     chooses the plan: what is known of the device, and short trials
@@ -34,6 +35,7 @@ from optlab.lab import plots, tasks
 from optlab.lab._compare import compare
 from optlab.lab._comparison import Comparison, Scored, Verdict
 from optlab.lab._dimensions import Dimension, choice, grid, integers, log_uniform, uniform
+from optlab.lab._load import load
 from optlab.lab._optuna import OptunaSampler, optuna_sampler
 from optlab.lab._outcome import Outcome, Trial
 from optlab.lab._plan import Plan
@@ -64,6 +66,7 @@ __all__ = [
     "compare",
     "grid",
     "integers",
+    "load",
     "log_uniform",
     "optuna_sampler",
     "plots",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -242,6 +242,12 @@ def grid(values: Iterable[float]) -> Dimension:
         if not math.isfinite(value):
             raise ValueError(f"grid: values must be finite, got {value!r}.")
     return _Listed(tuple(sorted(listed)), ordered=True)  # type: ignore[type-var]
+
+
+def dimension_from_dict(data: Mapping[str, Any]) -> Dimension:
+    """The dimension of which this is the `to_dict`."""
+    made = {f.__name__: f for f in (log_uniform, uniform, integers, choice, grid)}
+    return made[data["kind"]](**{name: value for name, value in data.items() if name != "kind"})
 
 
 def plain(owner: str, name: str, value: Any) -> Value:

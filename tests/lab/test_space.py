@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from optlab import lab
+from optlab.lab._dimensions import dimension_from_dict
 
 PLACES = st.floats(0, 1, exclude_max=True)
 
@@ -158,6 +159,20 @@ def test_a_space_survives_json():
     assert json.loads(json.dumps(data)) == data
     assert data["learning_rate"] == {"kind": "log_uniform", "low": 0.01, "high": 1.0}
     assert data["momentum"] == {"kind": "grid", "values": [0.0, 0.9]}
+
+
+@pytest.mark.parametrize(
+    "dimension",
+    [
+        lab.log_uniform(1e-5, 0.3),
+        lab.uniform(-1, 1),
+        lab.integers(1, 9, log=True),
+        lab.choice(["a", None, True]),
+        lab.grid([1, 2.5]),
+    ],
+)
+def test_a_dimension_comes_back_from_json(dimension):
+    assert dimension_from_dict(json.loads(json.dumps(dimension.to_dict()))) == dimension
 
 
 def test_any_name_fits_a_function_that_takes_all():

@@ -236,6 +236,17 @@ def test_other_files_are_refused_and_kept(tmp_path):
         assert path.read_bytes() == before
 
 
+def test_a_full_disk_is_told_and_leaves_what_was_there(filled):
+    with lab.Store(filled, STUDY) as store:
+        store._db.execute("PRAGMA max_page_count = 60")  # as if
+        with pytest.raises(lab.StoreError, match="disk is full"):
+            store.save_states(2, {(i, 0): [np.ones(10_000)] for i in range(10)})
+        assert store.states(2) == {}
+        store.add_outcomes([outcome(20)])
+    with lab.Store(filled, STUDY) as store:
+        assert len(store.outcomes()) == 21
+
+
 # --- damage
 
 
@@ -343,6 +354,8 @@ def test_after_kill_9_all_that_was_added_is_there_and_nothing_half(path, times):
             [sys.executable, KILLED, path], stdout=subprocess.PIPE, text=True, bufsize=1
         )
         said = [int(process.stdout.readline()) for _ in range(5)]
+        with pytest.raises(lab.StoreError, match="in use by another process"):
+            lab.Store(path, STUDY)
         process.send_signal(signal.SIGKILL)
         said += [int(line) for line in process.stdout.read().split()]
         process.stdout.close()
