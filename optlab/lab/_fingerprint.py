@@ -1,4 +1,4 @@
-"""`fingerprint`: what tells one task from another, so that a store is not filled with both."""
+"""What tells one task, and one optimizer, from another, so that no store is filled with both."""
 
 from __future__ import annotations
 
@@ -27,8 +27,18 @@ def fingerprint(task: Task) -> str:
       Another version of JAX may trace the same functions to other programs. What Python functions
       do outside of what is traced (a callback, a file read in `batch`) is not seen.
     """
+    return _hash(_parts(task))
+
+
+def optimizer_fingerprint(task: Task, tx: Any) -> str:
+    """A hash of what a transformation computes on a task's parameters, its numbers included."""
+    params = jax.eval_shape(task.init, jax.eval_shape(lambda: jax.random.key(0)))
+    return _hash(_program(lambda p: tx.update(p, tx.init(p), p, value=jnp.float32(0)), params))
+
+
+def _hash(parts: Iterator[bytes]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for part in _parts(task):
+    for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()

@@ -14,7 +14,7 @@ import numpy as np
 from optlab.core import checks
 from optlab.lab import _halving, _planner, _population
 from optlab.lab._engine import Engine, Member
-from optlab.lab._fingerprint import fingerprint
+from optlab.lab._fingerprint import fingerprint, optimizer_fingerprint
 from optlab.lab._outcome import Trial
 from optlab.lab._plan import Plan
 from optlab.lab._progress import steps_bar
@@ -75,10 +75,11 @@ def sweep(
         take, values it refuses, no steps, a store of another study.
 
     Special cases:
-      A run whose loss or parameters are not finite, or whose loss stays 5 % above its start for
-      three evaluations, has "diverged"; it stops there, and no other run sees it. What a run
-      becomes does not depend on the runs beside it; with a plan of another width it may differ by
-      rounding, which learning rates near divergence amplify.
+      A run has "diverged" if its loss or its parameters are not finite, or if for three evaluations
+      its loss has been further above its start than noise explains (5 % at least, twice the start
+      at most); it stops there, and no other run sees it. What a run becomes does not depend on the
+      runs beside it; with a plan of another width it may differ by rounding, which learning rates
+      near divergence amplify.
 
     Example:
       >>> import optlab as ol
@@ -94,9 +95,12 @@ def sweep(
     seeds = _seeds(seeds)
     checked = check_space(space, make_tx)
     asked = make_sampler(sampler, checked, budget=budget, seed=seed, mode=task.mode)
+    middle = checked.at([0.5] * len(checked.dimensions))
+    (tx,) = _population.transformations(make_tx, [middle])
     study = {
         "task": task.name,
         "fingerprint": fingerprint(task),
+        "optimizer": optimizer_fingerprint(task, tx),
         "space": checked.to_dict(),
         "steps": steps,
         "seeds": seeds,
@@ -105,8 +109,6 @@ def sweep(
         "halving": halving,
         "evaluations": evaluations,
     }
-    middle = checked.at([0.5] * len(checked.dimensions))
-    (tx,) = _population.transformations(make_tx, [middle])
     with contextlib.ExitStack() as stack:
         kept = None if store is None else stack.enter_context(Store(store, study))
         if kept is not None and kept.plan is not None and plan == "auto":

@@ -9,6 +9,7 @@ import time
 import chex
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import optlab as ol
@@ -206,6 +207,27 @@ def test_a_store_of_another_task_is_refused(tmp_path):
     other = valley(loss=lambda params, batch, key: jnp.sum(params**2))
     with pytest.raises(ValueError, match="another study: fingerprint is"):
         sweep(other, store=tmp_path / "study.db", budget=2)
+
+
+@pytest.mark.parametrize(
+    "make_tx",
+    [
+        lambda learning_rate: ol.sgd(learning_rate, momentum=0.9),
+        lambda learning_rate: ol.chain(ol.clip_by_norm(2.0), ol.sgd(learning_rate)),
+        lambda learning_rate: optax.sgd(2 * learning_rate),
+    ],
+    ids=["momentum", "clipped", "optax"],
+)
+def test_a_store_of_another_optimizer_is_refused(tmp_path, make_tx):
+    def clipped(learning_rate):
+        return ol.chain(ol.clip_by_norm(1.0), ol.sgd(learning_rate))
+
+    for first in (clipped, lambda learning_rate: optax.sgd(learning_rate)):
+        path = tmp_path / f"{id(first)}.db"
+        kept = sweep(make_tx=first, store=path, budget=2)
+        assert_same(sweep(make_tx=first, store=path, budget=2), kept)
+        with pytest.raises(ValueError, match="another study: optimizer is"):
+            sweep(make_tx=make_tx, store=path, budget=2)
 
 
 def test_when_all_diverge_the_results_are_there_and_say_so():
