@@ -29,7 +29,7 @@ def deep_tanh(
     Args:
       depth: hidden layers.
       width: of each.
-      kernel_init: of hidden kernels; None draws them from Normal(0, 1.5² / fan_in): above a
+      kernel_init: of hidden kernels; None draws them from Normal(0, 2² / fan_in): above a
         deviation of 1 small differences grow from layer to layer, and gradients with them.
       batch_size: 1 to 1438, the training images.
       steps: budget.
@@ -38,7 +38,9 @@ def deep_tanh(
       A task; metric "accuracy", as `digits_mlp`.
 
     Target:
-      TARGET
+      0.9. A linear model reaches 0.96 on these data, so that below it the layers do harm. Measured
+      at the start: from the last hidden layer to the first the gradient grows by 4.5. With a
+      deviation of 3 in place of 2 it grows by 40, and Adam stays below 0.75.
 
     Example:
       >>> import optlab as ol
@@ -49,8 +51,8 @@ def deep_tanh(
       B. Poole et al., Exponential expressivity in deep neural networks through transient chaos,
       2016, arXiv:1606.05340.
     """
-    kernel_init = variance_scaling(2.25, "fan_in", "normal") if kernel_init is None else kernel_init
-    return _deep("deep_tanh", jnp.tanh, depth, width, kernel_init, batch_size, steps, adam(1e-3))
+    kernel_init = variance_scaling(4.0, "fan_in", "normal") if kernel_init is None else kernel_init
+    return _deep("deep_tanh", jnp.tanh, depth, width, kernel_init, batch_size, steps, adam(3e-3))
 
 
 def deep_relu(
@@ -75,7 +77,8 @@ def deep_relu(
       A task; metric "accuracy", as `digits_mlp`.
 
     Target:
-      TARGET
+      0.9, as `deep_tanh`. Measured at the start: gradients are 0.01 of what He's start gives them;
+      gradient descent with momentum stays below 0.6.
 
     Example:
       >>> import optlab as ol
@@ -86,7 +89,7 @@ def deep_relu(
       Classification, 2015, arXiv:1502.01852, section 2.2.
     """
     kernel_init = lecun_normal() if kernel_init is None else kernel_init
-    return _deep("deep_relu", jax.nn.relu, depth, width, kernel_init, batch_size, steps, adam(1e-3))
+    return _deep("deep_relu", jax.nn.relu, depth, width, kernel_init, batch_size, steps, adam(3e-3))
 
 
 def _deep(
@@ -119,7 +122,7 @@ def _deep(
         validation=validation,
         metric="accuracy",
         mode="max",
-        target=0.85,
+        target=0.9,
         steps=steps,
         baseline=baseline,
     )
