@@ -75,7 +75,11 @@ def test_a_metric_that_is_not_finite_counts_as_diverged(value):
 
 def test_a_trial_stopped_early_comes_after_those_that_were_not():
     stopped = run(0, 0, [0.1], "stopped")
-    assert order(results([stopped, run(1, 0, [3, 2]), run(2, 0, [9], "diverged")])) == [1, 0, 2]
+    assert order(results([stopped, run(1, 0, [3, 2]), run(2, 0, [9, 9, 9], "diverged")])) == [
+        1,
+        0,
+        2,
+    ]
 
 
 def test_a_trial_that_lacks_a_seed_comes_after_complete_ones():
