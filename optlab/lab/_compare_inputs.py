@@ -118,7 +118,7 @@ def _searched(name: str, given: Any, make_tx: Callable[..., Any]) -> Space:
 
 
 def volume(space: Space) -> tuple[str, float]:
-    """The size of a space in words, and its log10: a product of decades, ranges, numbers of values."""
+    """The size of a space in words, and its log10, of decades, ranges and numbers of values."""
     words, log = [], 0.0
     for name, dimension in space.dimensions.items():
         if dimension.values is not None and not dimension.log:
