@@ -26,10 +26,10 @@ from optlab.lab._programs import Programs, Run
 from optlab.lab._task import Task
 
 # A loss this far above that of the first step, for so many evaluations on end, is a run gone wrong;
-# or so many times as far as the losses of two steps are from each other (but never more than twice
-# the start): the first one is of a single batch.
+# or so many times as far as three losses in a row are from a line (but never above twice the start):
+# the first one is of a single batch.
 ABOVE_START = 0.05
-NOISES = 3
+NOISES = 2
 PATIENCE = 3
 
 
@@ -234,7 +234,7 @@ class _Record:
         for name, value in values.items():
             self.metrics.setdefault(name, []).append(value)
         start = float(self.losses[0][0])
-        noise = float(np.median(np.abs(np.diff(losses)))) if len(losses) > 1 else 0.0
+        noise = float(np.median(np.abs(np.diff(losses, n=2)))) if len(losses) > 2 else 0.0
         allowed = np.clip(NOISES * noise, ABOVE_START * abs(start), abs(start))
         last = self.metrics["train_loss"][-PATIENCE:]
         if len(last) == PATIENCE and min(last) > start + allowed:

@@ -280,3 +280,13 @@ def test_every_step_is_counted_once():
     population = members([0.1, 1e30, 0.2], ol.sgd)
     outcomes(engine(plan=Plan(width=2)), population, advanced=told.append)
     assert sum(told) == 3 * STEPS
+
+
+def test_a_first_loss_that_was_low_by_luck_is_no_divergence():
+    def start(key, step):
+        noise = jax.random.uniform(jax.random.fold_in(key, step), (), minval=-0.4, maxval=0.4)
+        return jnp.where(step == 0, -0.4, noise)
+
+    lucky = slope(batch=start, loss=lambda params, batch, key: params + batch)
+    (found,) = outcomes(engine(lucky), only(ol.scale(0.0)))
+    assert found.status == "done"
