@@ -26,7 +26,7 @@ from optlab.lab._programs import Programs, Run
 from optlab.lab._task import Task
 
 # A loss this far above that of the first step, for so many evaluations on end, is a run gone wrong;
-# or so many times as far as three losses in a row are from a line (but never above twice the start):
+# or so many times as far as losses in a row are from a line (but never above twice the start):
 # the first one is of a single batch.
 ABOVE_START = 0.05
 NOISES = 2
