@@ -28,6 +28,7 @@ LogitsOf = Callable[[Any, Any], jax.Array]  # of parameters and a batch
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Nats, of each example; labels are classes, or distributions over them."""
     of = optax.softmax_cross_entropy_with_integer_labels
+    logits = logits.astype(jnp.float32)  # of a run in bfloat16, too
     return (of if labels.ndim == 1 else optax.softmax_cross_entropy)(logits, labels)
 
 

@@ -12,6 +12,14 @@ from flax.traverse_util import flatten_dict
 import optlab as ol
 
 
+def left_out(output: Path, text: Path) -> list[Path]:
+    """The folder of the run, if it lies in that of the texts: what it wrote is none of them."""
+    if not output.resolve().is_relative_to(text.resolve()):
+        return []
+    print(f"{output}: not read, since it is the run's own folder")
+    return [output]
+
+
 def leave(
     output: Path, params: Any, found: Mapping[str, Any], more: Mapping[str, bytes] | None = None
 ) -> None:

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import _results
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -121,15 +122,18 @@ class Model(nn.Module):
 def program(args: list[str] | None) -> None:
     config = ol.training.parse(Config, args)
     config.check()
-    read = data.standard_library if config.text is None else data.text_bytes
-    paths = () if config.text is None else (config.text,)
-    parts = read(*paths, config.context)
+    if config.text is None:
+        parts = data.standard_library(config.context)
+    else:
+        own = _results.left_out(config.output, config.text)
+        parts = data.text_bytes(config.text, config.context, without=own)
     model = Model(config.width, config.layers, config.context)
 
     def losses(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
         """Nats, of each byte."""
         tokens = batch["bytes"].astype(jnp.int32)
         logits = model.apply({"params": params}, tokens[:, :-1])
+        logits = logits.astype(jnp.float32)  # of a run in bfloat16, too
         return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
 
     def judged(outputs: dict[str, np.ndarray]) -> dict[str, float]:

@@ -215,7 +215,8 @@ def loss_of(model: ResNet, config: Config) -> Any:
 
     def loss_fn(params: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         changed = change(key, {**batch, "image": as_floats(batch["image"])})
-        logits = model.apply({"params": params}, changed["image"])
+        kind = params["head"]["kernel"].dtype  # bfloat16, if the run computes in it
+        logits = model.apply({"params": params}, changed["image"].astype(kind))
         hits = logits.argmax(1) == batch["label"]
         return _report.cross_entropy(logits, changed["label"]).mean(), {
             "accuracy": hits.astype(jnp.float32).mean()

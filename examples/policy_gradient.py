@@ -63,6 +63,8 @@ class Config(ol.training.RunOptions):
         ol.training.check_number("--entropy", self.entropy, ol.core.checks.nonnegative)
         ol.training.check_whole("--width", self.width)
         ol.training.check_whole("--episodes", self.episodes)
+        if self.bf16:
+            raise ol.training.UserError("--bf16: not here, where the cart's motion is in float32")
 
 
 def optimizer(config: Config) -> ol.Transformation:

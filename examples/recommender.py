@@ -178,10 +178,12 @@ def loss_of(model: Model, config: Config, mean: float, frequency: jax.Array) -> 
         pair, rest = (batch["user"], batch["item"]), {"rngs": {"dropout": key}}
         if model.towers:
             logits = model.apply({"params": params}, *pair, True, method="scores", **rest)
+            logits = logits.astype(jnp.float32)  # of a run in bfloat16, too
             return sampled_softmax(logits, batch["item"], frequency)
-        found = model.apply({"params": params}, *pair, True, **rest)
+        found = model.apply({"params": params}, *pair, True, **rest).astype(jnp.float32)
         ridge = config.ridge * model.apply({"params": params}, *pair, method="squares")
-        return jnp.mean((found + mean - batch["rating"]) ** 2) + ridge
+        wanted = batch["rating"].astype(jnp.float32)
+        return jnp.mean((found + mean - wanted) ** 2) + ridge.astype(jnp.float32)
 
     return loss_fn
 

@@ -161,10 +161,11 @@ def train(config: Config, parts: Parts, title: str, progress_lines: int = 10) ->
 
     def loss_fn(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
         answers = model.apply({"params": params}, batch["features"], True, rngs={"dropout": key})
+        answers = answers.astype(jnp.float32)  # of a run in bfloat16, too
         if binary:
             labels = batch["label"].astype(jnp.float32)
             return optax.sigmoid_binary_cross_entropy(answers, labels).mean()
-        wanted = (batch["target"] - parts.mean) / parts.deviation
+        wanted = (batch["target"].astype(jnp.float32) - parts.mean) / parts.deviation
         return jnp.mean((answers - wanted) ** 2)
 
     def answers(params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -126,12 +126,18 @@ def load(config: Config) -> dict[str, data.Source]:
     else:
         if not config.text.is_dir():
             raise data.DataError(f"{config.text}: no such folder")
-        folders = sorted(entry for entry in config.text.iterdir() if entry.is_dir())
+        own = _results.left_out(config.output, config.text)
+        folders = sorted(
+            entry
+            for entry in config.text.iterdir()
+            if entry.is_dir() and entry.resolve() != config.output.resolve()
+        )
         if len(folders) < 2:
             raise data.DataError(
                 f"{config.text}: a folder for each of two classes or more expected"
             )
-        parts = data.labelled_text({folder.name: folder for folder in folders}, config.length)
+        classes = {folder.name: folder for folder in folders}
+        parts = data.labelled_text(classes, config.length, without=own)
     held_out = parts["validation"]
     if len(held_out) < 2:
         raise data.DataError(f"{held_out.name}: two snippets or more expected")
@@ -144,13 +150,15 @@ def load(config: Config) -> dict[str, data.Source]:
 
 
 def program(args: list[str] | None) -> None:
-    config = ol.training.parse(Config, args).effective()
+    config = ol.training.parse(Config, args)
     parts = load(config)
+    config = config.effective()
     classes = parts["train"].info["classes"]
     model = Model(len(classes), config.orders, config.buckets, config.width, config.dropout)
 
     def loss_fn(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
         logits = model.apply({"params": params}, batch["bytes"], True, rngs={"dropout": key})
+        logits = logits.astype(jnp.float32)  # of a run in bfloat16, too
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
 
     def answers(params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -119,8 +119,11 @@ def main(name: str, program: Callable[[], Any]) -> int:
     try:
         start_processes()
         program()
-    except (UserError, MismatchError, WriteError) as error:
+    except (UserError, WriteError) as error:
         said, code = _line(error), _USER
+    except MismatchError as error:
+        said, code = _line(error), _USER
+        said += " On the command line: another --output, --resume never, or the options it had."
     except DamageError as error:
         said, code = _line(error), _USER
         if error.intact is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from optlab.core import checks
+from optlab.training._console import UserError
 from optlab.training.metrics._inputs import scikit_learn
 
 Run = Callable[[np.ndarray, np.ndarray, int], Mapping[str, float]]
@@ -135,6 +136,11 @@ def cross_validate(
                 f"This was in fold {fold} of 0 ... {folds - 1} of the cross-validation, with "
                 f"{len(train)} rows to train on and {len(validation)} to judge."
             )
+            if fold and isinstance(error, UserError):  # it may have found the run of another fold
+                error.add_note(
+                    "Each fold needs an output folder of its own, such as output=folder / "
+                    f"'fold-{fold}'."
+                )
             raise
         rows.append(metrics)
     return CrossValidation(tuple(rows))

@@ -71,7 +71,29 @@ def evaluator(
         found = summarize(outputs).items()
         return {name: float(value) for name, value in found if np.ndim(value) == 0}
 
+    if summarize is means:  # of others, the names are known when they have run
+        evaluate.shapes = lambda *args: jax.eval_shape(jitted, args[0], _first(batches), *args[1:])
     return evaluate
+
+
+def require_names(evaluate: Any, monitor: str, *args: Any) -> None:
+    """`require_monitored`, before anything was evaluated, where the names can be known."""
+    shapes = getattr(evaluate, "shapes", None)
+    if shapes is not None:
+        require_monitored(monitor, shapes(*args))
+
+
+def require_monitored(monitor: str, metrics: Mapping[str, Any]) -> None:
+    """Raises a `ValueError` unless the metric is one of those."""
+    if monitor not in metrics:
+        raise ValueError(
+            f"fit: monitor={monitor!r} is none of what evaluate gives: "
+            f"{', '.join(metrics) or 'nothing'}."
+        )
+
+
+def _first(batches: Any) -> Any:
+    return {name: x for name, x in next(iter(batches)).items() if name != "valid"}
 
 
 def _fetched(outputs: Mapping[str, jax.Array], valid: np.ndarray) -> dict[str, np.ndarray]:

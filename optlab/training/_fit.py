@@ -14,12 +14,13 @@ from jax.experimental import multihost_utils
 from optlab.training._checkpoints import Checkpoints
 from optlab.training._console import Diverged, Terminated, UserError
 from optlab.training._devices import Placement, data_mesh
+from optlab.training._evaluate import require_names
 from optlab.training._files import as_json, write_all
 from optlab.training._json_lines import METRICS, read_rows
-from optlab.training._loop import Loop
+from optlab.training._loop import Loop, rest_of
 from optlab.training._options import RunOptions
 from optlab.training._progress import Progress
-from optlab.training._record import NAME, record_of, resumed_step, set_aside
+from optlab.training._record import NAME, record_of, resumed_step, set_aside, with_own_sums
 from optlab.training._signals import StopSignals
 from optlab.training._state import LossFn, TrainState, make_train_step
 from optlab.training._writers import writers_for
@@ -86,7 +87,7 @@ def fit(
         `validation_...`.
       monitor: which of them says what is best, with or without `validation_`; mode: `"min"` or
         `"max"`.
-      accumulate, compute_dtype: see `make_train_step`.
+      accumulate, compute_dtype: see `make_train_step`; `options.bf16` asks for "bfloat16".
       config: more about the run, for its record: whatever JSON can hold.
       callbacks: each is called with `(step, row, state)` behind every report; if one gives True,
         the run ends behind this step.
@@ -104,7 +105,8 @@ def fit(
       UserError: for options that do not fit the data or the run that is there.
       MismatchError, DamageError: see `Checkpoints`.
       ValueError, TypeError: for batches that end too early, a `monitor` that is not evaluated,
-        and see `make_train_step`.
+        and see `make_train_step`. A `monitor` that an `evaluator` of means does not give is named
+        before the first step.
 
     Special cases:
       The device is waited for once a report, so steps are dispatched ahead. `bad_steps` counts the
@@ -138,6 +140,7 @@ def fit(
         )
     if options.patience is not None and evaluate is None:
         raise UserError("--patience: there is no evaluation to wait for")
+    monitor = monitor.removeprefix("validation_")
     began = time.monotonic()
     place = Placement(_mesh(options))
     if options.resume == "never":
@@ -149,7 +152,7 @@ def fit(
         tx,
         report_every=options.log_every,
         accumulate=accumulate,
-        compute_dtype=compute_dtype,
+        compute_dtype="bfloat16" if compute_dtype is None and options.bf16 else compute_dtype,
     )
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(
@@ -159,8 +162,12 @@ def fit(
         example = place.batch(next(iter(batches.iterate(0, 1))))
         key = jax.random.key(options.seed)
         state = place.state(step.init, tx, params, key, example, variables)
+        judged = jax.eval_shape(lambda s: (s.evaluation_params(), *rest_of(s)), state)
+        require_names(evaluate, monitor, *judged)
+        news = ""
         if start:
-            state = place.back(checkpoints.restore(place.without(state), start), state)
+            restored, news = with_own_sums(checkpoints, place.without(state), start)
+            state = place.back(restored, state)
         if jax.process_index() == 0:
             write_all(options.output, {NAME: as_json(record)})
         writers = writers_for(options, from_step=start, config=record)
@@ -172,16 +179,18 @@ def fit(
             checkpoints=checkpoints,
             writers=writers,
             stop=stack.enter_context(StopSignals()),
-            progress=stack.enter_context(Progress(title, options.steps, progress_lines)),
+            progress=stack.enter_context(
+                Progress(title, options.steps, progress_lines, first=f"validation_{monitor}")
+            ),
             evaluate=evaluate,
-            monitor=monitor.removeprefix("validation_"),
+            monitor=monitor,
             sign=1 if mode == "max" else -1,
             callbacks=callbacks,
             rows=read_rows(options.output / METRICS) if start else [],
             state=state,
         )
         if start:
-            loop.progress.say(_whence(start, options, checkpoints, record))
+            loop.progress.say(_whence(start, options, checkpoints, record) + news)
         try:
             reason = loop.run(step.update, batches, start)
         except (Diverged, Terminated) as error:
@@ -197,7 +206,7 @@ def _best_state(loop: Loop) -> TrainState:
     best = loop.checkpoints.best()
     if best is None or best == loop.checkpoints.latest():
         return loop.state
-    return loop.checkpoints.restore(loop.place.without(loop.state), best=True)
+    return with_own_sums(loop.checkpoints, loop.place.without(loop.state), best, best=True)[0]
 
 
 def _begin_anew(options: RunOptions, title: str) -> None:

@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from optlab.training._checkpoints import Checkpoints
 from optlab.training._console import Diverged, Terminated
 from optlab.training._devices import Placement
+from optlab.training._evaluate import require_monitored
 from optlab.training._files import as_json, write_all
 from optlab.training._options import RunOptions
 from optlab.training._profile import Profile
@@ -183,22 +184,17 @@ class Loop:
     def _evaluated(self) -> dict[str, float]:
         assert self.evaluate is not None
         state = self.state
-        rest = () if state.variables is None else (state.variables,)
-        found = self.evaluate(*self.place.alone((state.evaluation_params(), *rest)))
+        found = self.evaluate(*self.place.alone((state.evaluation_params(), *rest_of(state))))
         metrics = {name: float(value) for name, value in found.items()}
-        if self.monitor not in metrics:
-            raise ValueError(
-                f"fit: monitor={self.monitor!r} is none of what evaluate gives: "
-                f"{', '.join(metrics) or 'nothing'}."
-            )
+        require_monitored(self.monitor, metrics)
         value, best = np.float32(metrics[self.monitor]), np.float32(state.best)
         is_first = np.isnan(best) and not np.isnan(value)
         self.improved = bool(is_first or self.sign * value > self.sign * best)
         since = 0 if self.improved else int(state.since_best) + 1
         best = value if self.improved else best
         self.state = state._replace(
-            best=jax.device_put(best, state.best.sharding),
-            since_best=jax.device_put(np.int32(since), state.since_best.sharding),
+            best=_in_place_of(state.best, best),
+            since_best=_in_place_of(state.since_best, np.int32(since)),
         )
         return {f"validation_{name}": value for name, value in metrics.items()}
 
@@ -215,3 +211,13 @@ class Loop:
             summed = summary(self.rows, reason=reason, seconds=seconds)
             pictures = {"curves.png": curves(self.rows, title)} if self.rows else {}
             write_all(self.options.output, {"summary.json": as_json(summed), **pictures})
+
+
+def rest_of(state: TrainState) -> tuple[Any, ...]:
+    """What an evaluation is given beside the parameters."""
+    return () if state.variables is None else (state.variables,)
+
+
+def _in_place_of(old: jax.Array, value: Any) -> jax.Array:
+    """Where the old one lies, as firmly: a step compiled for the one takes the other."""
+    return jax.device_put(value, old.sharding if old.committed else None)

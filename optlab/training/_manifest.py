@@ -18,7 +18,8 @@ from optlab.training._checksums import checksums, hex_text
 from optlab.training._versions import versions
 
 PyTree = Any
-_SHOWN = 5
+_SHOWN = 3
+_LONGEST = 60  # letters of what differs between two descriptions
 
 
 class MismatchError(ValueError):
@@ -129,21 +130,23 @@ class Manifest:
 
     def require(self, wanted: Mapping[str, Leaf], config: Mapping[str, Any], where: str) -> None:
         """Raises `MismatchError` unless the leaves are those of a table, in path, shape, dtype."""
-        lines = []
+        others = []
         for path in sorted({*self.leaves, *wanted}):
             there, here = self.leaves.get(path), wanted.get(path)
             kinds = [leaf.kind if leaf else "missing" for leaf in (there, here)]
             if kinds[0] != kinds[1]:
-                lines.append(f"  {path}: {kinds[0]} in the checkpoint, {kinds[1]} here")
-        if not lines:
+                others.append((f"  {path}: {kinds[0]} in the checkpoint, {kinds[1]} here", kinds))
+        if not others:
             return
+        lines = [line for line, _ in sorted(others, key=lambda other: "missing" in other[1])]
         total = len({*self.leaves, *wanted})
         more = [f"  and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-        runs = [
-            f"  {name}: {self.config.get(name)} in the checkpoint, {config.get(name)} here"
-            for name in ("optimizer", "model")
-            if name in self.config or name in config
-        ]
+        runs = []
+        for name in ("optimizer", "model"):
+            there, here = self.config.get(name), config.get(name)
+            if there != here:
+                there, here = _where_they_differ(str(there), str(here))
+                runs.append(f"  {name}: {there} in the checkpoint, {here} here")
         raise MismatchError(
             "\n".join(
                 [
@@ -190,6 +193,27 @@ def table(tree: PyTree, under: str = "") -> dict[str, Leaf]:
     if not found:
         raise ValueError("the state holds no array; there is nothing to keep")
     return found
+
+
+def _where_they_differ(one: str, two: str) -> tuple[str, str]:
+    """Two texts, of long ones the part from a little before the first difference on.
+
+    Example:
+      >>> from optlab.training._manifest import _where_they_differ
+      >>> _where_they_differ("adam(b2=0.9)" * 20, "adam(b2=0.9)" * 10 + "end")[1]
+      '...b2=0.9)adam(b2=0.9)end'
+    """
+    if max(len(one), len(two)) <= _LONGEST:
+        return one, two
+    same = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), None)
+    same = min(len(one), len(two)) if same is None else same
+    begin = max(0, same - _LONGEST // 3)
+
+    def short(text: str) -> str:
+        end = begin + _LONGEST
+        return "..." * (begin > 0) + text[begin:end] + "..." * (len(text) > end)
+
+    return short(one), short(two)
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -97,6 +97,8 @@ class RunOptions:
     """A few steps of everything, in the folder `smoke` of the output folder."""
     profile: bool = False
     """Trace some steps with JAX's profiler into the folder `profile` of the output folder."""
+    bf16: bool = False
+    """Compute losses and gradients in bfloat16; parameters and optimizer keep float32."""
     mesh: str | None = None
     """Devices that share each batch, such as data=8; None: one device."""
     tensorboard: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,7 +64,7 @@ def read(folder: Any, targets: dict[str, Any], *, partial: bool) -> dict[str, An
         restore_args=ocp.checkpoint_utils.construct_restore_args(targets),
         partial_restore=partial,
     )
-    with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+    with _quiet(), _deaf_to_threads(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
         return reader.restore(folder / STATE, args=args)
 
 
@@ -98,3 +99,28 @@ def _quiet() -> Iterator[None]:
     finally:
         if not known:
             _LOGGER.removeFilter(_is_news)
+
+
+@contextlib.contextmanager
+def _deaf_to_threads() -> Iterator[None]:
+    """Behind an array that cannot be read, TensorStore's threads call a loop that has closed.
+
+    They do so for as long as other reads are under way, hence also behind this block if it fails;
+    Python would print a trace for each.
+    """
+    before = sys.unraisablehook
+    if getattr(before, "knows_threads", False):
+        yield
+        return
+
+    def hook(found: Any) -> None:
+        error = found.exc_value
+        late = isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+        if not (late and found.object is None):
+            before(found)
+
+    hook.knows_threads = True
+    sys.unraisablehook = hook
+    yield
+    if sys.unraisablehook is hook:
+        sys.unraisablehook = before

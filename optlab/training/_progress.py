@@ -22,6 +22,7 @@ _NAMES = {
     "examples_per_second": "examples/s",
 }
 _EVERY = 0.1  # seconds between redrawn bars
+_WIDTH = 100  # of what a plain line says
 _BROKEN = (OSError, ValueError)  # a terminal that went away, was closed, or cannot show a letter
 
 
@@ -30,6 +31,7 @@ class Progress:
 
     Args:
       title: in front of everything.
+      first: of a row, the name that comes behind the loss.
       steps: of the whole run.
       lines: about how many plain lines a run prints where there is no terminal; 0: be silent,
         in a terminal too.
@@ -47,12 +49,21 @@ class Progress:
       train  step 100/100  loss 0.25  rate 0.001
     """
 
-    def __init__(self, title: str, steps: int, lines: int = 10, *, process: int | None = None):
+    def __init__(
+        self,
+        title: str,
+        steps: int,
+        lines: int = 10,
+        *,
+        first: str = "",
+        process: int | None = None,
+    ):
         self._title, self._steps, self._lines = " ".join(title.split()), steps, lines
         shown = lines > 0 and (jax.process_index() if process is None else process) == 0
         self._out: Any = sys.stdout if shown else None
         self._bar = _bar(self._title, steps, self._out) if _moves(self._out) else None
         self._row: dict[str, Number] = {}
+        self._first = first
         self._next, self._drawn = 0.0, -math.inf
 
     def __enter__(self) -> Progress:
@@ -63,20 +74,24 @@ class Progress:
         self._try(lambda bar: (bar.refresh(), bar.stop()))
 
     def show(self, step: int, row: Mapping[str, Number]) -> None:
-        """Call as often as you like; what a row does not have is shown as it was."""
+        """Call as often as you like; a bar shows what a row does not have as it was, a line shows
+        what is new since the line before."""
         if self._out is None:
             return
         self._row |= row
         last = step >= self._steps
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=step, note=note(self._row))
+            said = note(self._row, self._first)
+            self._bar.update(self._bar.task_ids[0], completed=step, note=said)
             if last or time.monotonic() >= self._drawn + _EVERY:
                 self._drawn = time.monotonic()
                 self._try(lambda bar: bar.refresh())
         elif step >= self._next or last:
             self._next = step + self._steps / self._lines
             width = len(str(self._steps))
-            self.say(f"{self._title}  step {step:>{width}}/{self._steps}  {note(self._row)}")
+            said = note(self._row, self._first, _WIDTH)
+            self.say(f"{self._title}  step {step:>{width}}/{self._steps}  {said}")
+            self._row = {}
 
     def say(self, text: str) -> None:
         """A line of its own, above the bar."""
@@ -102,17 +117,27 @@ class Progress:
                 bar.stop()
 
 
-def note(row: Mapping[str, Number]) -> str:
-    """A row in one line: the loss first, what only one trainer has last.
+def note(row: Mapping[str, Number], first: str = "", width: int | None = None) -> str:
+    """A row in one line: the loss, what matters most, what only one trainer has last.
+
+    Args:
+      row: `bad_steps` are left out where there are none.
+      first: the name of what comes behind the loss.
+      width: what does not fit into it is left out, and shown to be.
 
     Example:
       >>> from optlab.training._progress import note
       >>> note({"accuracy": 0.9, "examples_per_second": 51234.5, "loss": 2, "bad_steps": 0.0})
-      'loss 2  examples/s 51,234  accuracy 0.9  bad_steps 0'
+      'loss 2  examples/s 51,234  accuracy 0.9'
     """
-    first = [name for name in _NAMES if name in row]
-    names = [*first, *(name for name in row if name not in _NAMES)]
-    return "  ".join(f"{_NAMES.get(name, name)} {_text(row[name])}" for name in names)
+    order = dict.fromkeys(["loss", first, *_NAMES, *row])
+    names = [name for name in order if name in row and (name != "bad_steps" or row[name])]
+    parts = [f"{_NAMES.get(name, name)} {_text(row[name])}" for name in names]
+    said = "  ".join(parts)
+    while width is not None and len(said) > width and len(parts) > 1:
+        parts.pop()
+        said = "  ".join([*parts, "..."])
+    return said
 
 
 def _text(value: Number) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from optlab.training._checkpoints import Checkpoints
+from optlab.training._checkpoints import Checkpoints, DamageError
 from optlab.training._console import UserError
 from optlab.training._options import RunOptions
+from optlab.training._state import TrainState
 from optlab.training._versions import versions
 
 NAME = "run.json"
@@ -61,6 +62,28 @@ def resumed_step(options: RunOptions, checkpoints: Checkpoints, record: Mapping[
                 "with what it was, choose another --output, or start anew with --resume never"
             )
     return asked
+
+
+def with_own_sums(
+    checkpoints: Checkpoints, like: TrainState, step: int, *, best: bool = False
+) -> tuple[TrainState, str]:
+    """A state restored, and what there is to say about it.
+
+    What a loss reports may change while a run pauses: sums of other names than those saved start
+    anew. They are no part of what is trained.
+    """
+    try:
+        leaves = checkpoints.manifest(step).leaves
+    except DamageError:
+        leaves = {}  # `restore` says it, and what is intact
+    names = {path.removeprefix("sums/") for path in leaves if path.startswith("sums/")}
+    if not names or names == like.sums.keys():
+        return checkpoints.restore(like, None if best else step, best=best), ""
+    some = next(iter(like.sums.values()))
+    asked = like._replace(sums=dict.fromkeys(names, some))
+    state = checkpoints.restore(asked, None if best else step, best=best)
+    changed = ", ".join(sorted(names ^ like.sums.keys()))
+    return state._replace(sums=like.sums), f"; the means of metrics start anew ({changed})"
 
 
 def set_aside(output: Path) -> Path | None:

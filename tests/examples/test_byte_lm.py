@@ -41,6 +41,17 @@ def test_it_resumes_to_the_bit(text, tmp_path, monkeypatch, capsys):
     assert rows(tmp_path / "one") == rows(tmp_path / "two")
 
 
+def test_its_own_output_is_no_text(tmp_path, capsys):
+    (tmp_path / "fox.txt").write_bytes(TEXT)
+    folder, output = f"--text={tmp_path}", f"--output={tmp_path / 'run'}"
+    assert byte_lm.main([folder, *TINY, "--steps=2", output]) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'run'}: not read" in said
+    (tmp_path / "run" / "notes.txt").write_text("not to be read")
+    assert byte_lm.main([folder, *TINY, "--steps=2", output]) == 0  # the data are the same
+    assert "finished at step 2" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_it_learns_a_sentence(text, tmp_path):
     options = ["--steps=200", "--eval-every=200", "--log-every=50"]

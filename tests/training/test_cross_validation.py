@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from optlab.training._console import UserError
 from optlab.training._cross_validation import CrossValidation, cross_validate
 
 
@@ -86,6 +87,19 @@ def test_it_becomes_json_without_nan():
     assert stored["folds"] == 2
     assert stored["mean"] == {"a": 1.5, "b": None}
     assert stored["rows"] == [{"a": 1.0, "b": None}, {"a": 2.0, "b": None}]
+
+
+def test_folds_that_share_a_folder_are_told_to_have_their_own():
+    def run(train, validation, fold):
+        if fold:
+            raise UserError("the data: the run in runs/x began with others")
+        return {"loss": 1.0}
+
+    with pytest.raises(UserError) as caught:
+        cross_validate(run, 10, folds=2)
+    assert "an output folder of its own, such as output=folder / 'fold-1'" in "".join(
+        caught.value.__notes__
+    )
 
 
 def test_what_a_fold_raises_is_raised_on_and_says_which_fold():

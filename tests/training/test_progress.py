@@ -43,10 +43,22 @@ def plain(text):
 
 def test_a_row_is_shown_loss_first_and_the_unknown_last():
     shuffled = {"bad_steps": 0.0, **dict(reversed(ROW.items())), "validation_accuracy": 0.98765}
-    assert note(shuffled) == (
-        "loss 0.5  rate 0.001  norm 1.25  examples/s 51,234  "
-        "bad_steps 0  validation_accuracy 0.9877"
+    said = "rate 0.001  norm 1.25  examples/s 51,234  "
+    assert note(shuffled) == f"loss 0.5  {said}validation_accuracy 0.9877"
+    assert note(shuffled | {"bad_steps": 2.0}).endswith("bad_steps 2  validation_accuracy 0.9877")
+    assert note(shuffled, "validation_accuracy") == (
+        f"loss 0.5  validation_accuracy 0.9877  {said}".strip()
     )
+
+
+def test_a_line_has_its_width_and_shows_that_something_is_left_out(capsys):
+    row = ROW | {f"metric_{i}": 0.123456 for i in range(20)}
+    with Progress("train", 2, first="metric_9") as progress:
+        progress.show(2, row)
+    line = capsys.readouterr().out.rstrip()
+    assert line.startswith("train  step 2/2  loss 0.5  metric_9 0.1235  rate 0.001  norm 1.25")
+    assert line.endswith("  ...")
+    assert len(line) <= len("train  step 2/2  ") + 100
 
 
 @pytest.mark.parametrize(
@@ -68,11 +80,18 @@ def test_there_are_about_ten_lines_without_a_terminal(capsys):
     assert lines[-1] == "train  step 1000/1000  loss 0.5"
 
 
-def test_order_stays_and_values_stay_until_there_are_new_ones(capsys):
-    with Progress("train", 2) as progress:
-        progress.show(1, {"validation_loss": 3.0})
-        progress.show(2, {"loss": 0.5})
-    assert capsys.readouterr().out.splitlines()[-1].endswith("loss 0.5  validation_loss 3")
+def test_a_line_says_what_is_new_since_the_line_before(capsys):
+    with Progress("train", 30, 3) as progress:
+        for step in range(1, 31):
+            progress.show(
+                step, {"loss": float(step)} | ({"validation_loss": 3.0} if step == 5 else {})
+            )
+    assert [line.partition("  loss ")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "1",
+        "11  validation_loss 3",
+        "21",
+        "30",
+    ]
 
 
 def test_a_resumed_run_prints_its_first_step_and_its_last(capsys):

@@ -11,7 +11,7 @@ from optlab.training.data._arrays import Arrays
 from optlab.training.data._errors import DataError
 from optlab.training.data._files import read_file
 from optlab.training.data._source import Source
-from optlab.training.data._text import Paths, files_of, library_files
+from optlab.training.data._text import Paths, Without, files_of, library_files
 
 _PACKAGES = ("asyncio", "email", "encodings", "idlelib", "json", "tkinter", "unittest", "xml")
 _PARTS = ("train", "validation")
@@ -23,6 +23,7 @@ def labelled_text(
     *,
     validation: float = 0.2,
     suffixes: Sequence[str] = (".txt", ".md", ".rst"),
+    without: Without = (),
 ) -> dict[str, Source]:
     """Snippets that do not overlap, each from one file; validation takes the end of each class.
 
@@ -31,6 +32,7 @@ def labelled_text(
       length: bytes of a snippet; what is left at the end of a file is left out.
       validation: share of each class's snippets, in (0, 1).
       suffixes: of the files in a folder.
+      without: folders in them whose files are not taken.
 
     Returns:
       `train` and `validation`, with fields `bytes` (uint8, length) and `label` (int32, by the order
@@ -49,7 +51,7 @@ def labelled_text(
       train of labelled_text: 16 examples of bytes uint8 10, label int32
     """
     chosen = {
-        name: [read_file(file) for _, file in files_of(paths, suffixes)]
+        name: [read_file(file) for _, file in files_of(paths, suffixes, without)]
         for name, paths in classes.items()
     }
     return _snippets("labelled_text", chosen, length, validation)

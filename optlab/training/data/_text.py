@@ -19,6 +19,7 @@ _NOT_LIBRARY = frozenset(("site-packages", "dist-packages", "test", "tests", "id
 _SUFFIXES = (".txt", ".md", ".rst")
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Without = Iterable[str | os.PathLike[str]]
 
 
 class _Windows(Source):
@@ -52,6 +53,7 @@ def text_bytes(
     stride: int | None = None,
     validation: float = 0.1,
     suffixes: Sequence[str] = _SUFFIXES,
+    without: Without = (),
 ) -> dict[str, Source]:
     """Files as bytes, for language models.
 
@@ -67,6 +69,7 @@ def text_bytes(
         predicted once an epoch. With 1, every place begins a window.
       validation: its share of the bytes, in [0, 1); 0 makes no such part.
       suffixes: of the files in a folder, in any case.
+      without: folders in it whose files are not taken, such as what a run wrote there.
 
     Returns:
       `train` and `validation`, with the field `bytes` (uint8, length + 1). `info`: `files`, the
@@ -85,7 +88,7 @@ def text_bytes(
       >>> bytes(parts["train"].gather([0])["bytes"])
       b'lalalalal'
     """
-    files = files_of(paths, suffixes)
+    files = files_of(paths, suffixes, without)
     name = str(paths) if isinstance(paths, str | os.PathLike) else f"{len(files)} files"
     return _parts("text_bytes", name, files, length, stride, validation)
 
@@ -129,7 +132,9 @@ def library_files() -> list[tuple[str, Path]]:
     return sorted(files)
 
 
-def files_of(paths: Paths, suffixes: Sequence[str]) -> list[tuple[str, Path]]:
+def files_of(
+    paths: Paths, suffixes: Sequence[str], without: Without = ()
+) -> list[tuple[str, Path]]:
     """Names and files, in the order that counts."""
     if not isinstance(paths, str | os.PathLike):
         files = [file_at(path) for path in paths]
@@ -141,7 +146,12 @@ def files_of(paths: Paths, suffixes: Sequence[str]) -> list[tuple[str, Path]]:
     if Path(paths).is_file():
         return [(str(paths), Path(paths))]
     root, endings = folder_at(paths), _endings(suffixes)
-    files = [(relative_name(file, root), file) for file in walk(root)]
+    left_out = [Path(folder).resolve() for folder in without]
+    files = [
+        (relative_name(file, root), file)
+        for file in walk(root)
+        if not any(file.resolve().is_relative_to(folder) for folder in left_out)
+    ]
     chosen = [(name, file) for name, file in files if file.suffix.lower() in endings]
     if not chosen:
         raise DataError(

@@ -74,9 +74,12 @@ def classification(
     owner = "classification"
     scores = np.asarray(scores)
     if scores.ndim != 2 or scores.shape[1] < 2:
+        hint = "For one logit per example use metrics.binary."
+        if scores.ndim == 1 and np.ndim(labels) == 2:
+            hint = "Labels come first: classification(labels, scores)."
         raise ValueError(
-            f"{owner}: scores must have shape (N, C) with C >= 2 classes, got {scores.shape}. For "
-            "one logit per example use metrics.binary."
+            f"{owner}: scores must have shape (N, C) with C >= 2 classes, got {scores.shape}. "
+            f"{hint}"
         )
     count, size = scores.shape
     keep, weights = weighted(owner, count, weights)

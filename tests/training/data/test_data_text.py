@@ -198,3 +198,15 @@ def test_labelled_text_needs_classes_with_text(tmp_path):
         data.labelled_text({"a": tmp_path / "a.txt"}, 2)
     with pytest.raises(data.DataError, match="class 'a' has 6 bytes in 1 files, fewer than two"):
         data.labelled_text({"a": tmp_path / "a.txt", "b": tmp_path / "a.txt"}, 4)
+
+
+def test_what_a_run_wrote_into_the_folder_is_not_read(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "a.txt").write_bytes(b"mine")
+    (tmp_path / "runs" / "b.txt").write_bytes(b"the run's")
+    (tmp_path / "runs2.txt").write_bytes(b"mine, too")
+    parts = data.text_bytes(tmp_path, 2, validation=0, without=[tmp_path / "." / "runs"])
+    assert parts["train"].info["files"] == ("a.txt", "runs2.txt")
+    classes = {"one": tmp_path, "two": tmp_path / "runs2.txt"}
+    found = data.labelled_text(classes, 2, without=[tmp_path / "runs"])
+    assert sum(map(len, found.values())) == 6 + 4

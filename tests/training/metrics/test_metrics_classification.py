@@ -244,3 +244,8 @@ LABELS, LOGITS = make(count=5)
 def test_what_makes_no_sense_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_arguments_in_the_other_order_are_recognised():
+    with pytest.raises(ValueError, match=r"Labels come first: classification\(labels, scores\)"):
+        metrics.classification([[2.0, 1.0], [0.0, 3.0]], [0, 1])
