@@ -20,6 +20,7 @@ from optlab.transforms import _probe_inside as inside
 from optlab.transforms import _probe_measures as measures
 
 PyTree = Any
+DEAD_AFTER = 10  # samples
 Names = tuple[dict[str, None], ...] | jax.Array
 
 
@@ -65,6 +66,20 @@ class ProbeState(NamedTuple):
             f"{metric}/{group}": self.latest[..., g, m]
             for m, metric in enumerate(names(self.metrics))
             for g, group in enumerate(names(self.groups))
+        }
+
+    def probed(self) -> dict[str, Any]:
+        """The samples that are kept, oldest first, for reports; outside of `jit`."""
+        kept, length = int(self.samples), len(self.steps)
+        order = [k % length for k in range(max(kept - length, 0), kept)]
+        return {
+            "groups": names(self.groups),
+            "metrics": names(self.metrics),
+            "steps": np.asarray(self.steps)[order],
+            "values": np.asarray(self.history, np.float64)[order],
+            "losses": np.where(
+                np.asarray(self.valued), np.asarray(self.losses, np.float64), np.nan
+            )[order],
         }
 
 
@@ -207,28 +222,23 @@ class Probe(Wrapper):
         return 0 if self.every == 1 else state.samples
 
     def _with_sketch(self, state: ProbeState, step: _Step) -> ProbeState:
-        gradients = measures.gradients_of(step.measured(step.gradients))
-        sketches = measures.sketches(gradients, self._turn(state))
-        return state._replace(
-            sketch=measures.concatenated(sketches, state.sketch.dtype),
-            previous_norms=measures.concatenated(
-                [g.norm.reshape(1) for g in gradients], state.sketch.dtype
-            ),
-        )
+        plan, leaves = step.plan(), step.measured(step.gradients)
+        norms = measures.norms_of(plan, leaves)
+        sketch = measures.sketches(plan, leaves, norms, self._turn(state))
+        return state._replace(sketch=sketch, previous_norms=norms)
 
     def _sampled(self, state: ProbeState, step: _Step, new: PyTree, after: PyTree) -> ProbeState:
         plan, leaves = step.plan(), step.measured(step.gradients)
-        gradients = measures.gradients_of(leaves)
+        norms = measures.norms_of(plan, leaves)
         samples = numerics.increment(state.samples)
-        silent = measures.concatenated(measures.quiet_units(leaves), bool)
-        quiet = jnp.where(silent, numerics.increment(state.quiet), 0)
+        quiet = jnp.where(measures.quiet_units(leaves), numerics.increment(state.quiet), 0)
         values = measures.measured(
             plan,
-            gradients,
             leaves,
+            norms,
             step.measured(new),
             None if step.params is None else step.measured(step.params),
-            quiet >= jnp.minimum(samples, self.history),
+            quiet >= jnp.minimum(samples, DEAD_AFTER),
         )
         metrics = names(state.metrics)
         shortened = self._shortened(after, state)
@@ -240,10 +250,10 @@ class Probe(Wrapper):
             moments = {i: lax.stop_gradient(v) for i, v in moments.items()}
             values["second_moment_spread"] = measures.second_spread(plan, moments)
         if self.noise:
-            now = measures.concatenated(measures.sketches(gradients, self._turn(state)), plan.dtype)
-            values |= measures.successive(plan, gradients, now, state.sketch, state.previous_norms)
+            now = measures.sketches(plan, leaves, norms, self._turn(state))
+            values |= measures.successive(plan, norms, now, state.sketch, state.previous_norms)
             if self.every == 1:
-                state = self._with_sketch(state, step)
+                state = state._replace(sketch=now, previous_norms=norms)
         latest = jnp.stack([values[m] for m in metrics], axis=1) if metrics else state.latest
         given, loss = step.loss()
         row = state.samples % self.history
@@ -334,8 +344,9 @@ def probe(
     - `cosine` between u and -g: 1 is steepest descent, less than 0 is uphill;
     - `zero_fraction`, `nonfinite_fraction` of the entries of g;
     - `dead_fraction` of the outputs (places on the last axis of arrays of two or more) whose
-      gradient was exactly 0 in every sample that is kept;
-    - `unit_spread` |g - mean over outputs| / |g|, in [0, 1]: 0 where all outputs learn the same;
+      gradient was exactly 0 in each of the last 10 samples, or in all if there are fewer;
+    - `unit_spread` |g - mean over outputs| / |g|, in [0, 1]: 0 where all outputs learn the same, 1
+      also where there are no two of them;
     - `clipped_fraction`, where `tx` has a clip: of the steps since the last sample, those in which
       a `clip_by_global_norm` shortened the gradient; if more, of the entries of this one, those
       that `clip_by_norm`, `clip_by_value`, `adaptive_clip` at the beginning of `tx` changed;
@@ -376,7 +387,7 @@ def probe(
       depends on it; a `guard` belongs inside to see such steps, outside to keep them from `tx`.
       Around `accumulate_gradients` micro-batches are measured. Under `vmap` over states XLA
       computes a sample at every step; `lax.map` keeps the steps between samples cheap.
-      Norms are at most float32's largest number.
+      Entries above 2**50 (1e15) count as that in norms, squares under 1e-38 as 0.
 
     Cost:
       4 bytes a row and column kept: history x groups x (about 13), and at most 8 for each place on

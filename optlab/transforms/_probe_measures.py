@@ -33,6 +33,7 @@ CLIPPED = ("clipped_fraction",)
 SECOND = ("second_moment_spread",)
 NOISE = ("previous_norm", "successive_cosine")
 LARGEST, SMALLEST = (float(x) for x in (jnp.finfo(jnp.float32).max, jnp.finfo(jnp.float32).tiny))
+BOUND = 2.0**50
 DECADES = range(-12, 4)  # lower edges of the histogram's bins; below the first and zero: bin 0
 
 Leaves = Sequence[jax.Array]
@@ -95,95 +96,75 @@ def concatenated(parts: Sequence[jax.Array], dtype: Any) -> jax.Array:
     )
 
 
-def scaled(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The leaf times a power of two that makes its largest entry about 1, and that power."""
-    largest = jnp.max(jnp.abs(x))
-    usable = (largest > 0) & jnp.isfinite(largest)
-    exponent = jnp.clip(jnp.floor(jnp.log2(jnp.where(usable, largest, 1))), -100, 100)
-    factor = jnp.exp2(-exponent)
-    return x * factor.astype(x.dtype), factor
+def bounded(x: jax.Array) -> jax.Array:
+    """Entries within 2**50, so that the sum of their squares stays finite; NaN stays."""
+    if jnp.iscomplexobj(x):
+        return jax.lax.complex(bounded(x.real), bounded(x.imag))
+    return jnp.clip(x, np.asarray(-BOUND, x.dtype), np.asarray(BOUND, x.dtype))
 
 
-def norm_of(shrunk: jax.Array, factor: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The norm of what was scaled, and that of the leaf itself, at most float32's largest."""
-    root = jnp.sqrt(jnp.sum(numerics.squared_magnitude(shrunk)))
-    top = np.asarray(LARGEST, root.dtype)
-    return root, jnp.minimum(root / factor, top)
+def squares(leaves: Leaves) -> list[jax.Array]:
+    return [jnp.sum(numerics.squared_magnitude(bounded(x))) for x in leaves]
 
 
-def quotient(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """0 where the denominator is; at most float32's largest."""
-    top = np.asarray(LARGEST, numerator.dtype)
-    return jnp.minimum(numerics.safe_divide(numerator, denominator), top)
+def norms_of(plan: Layout, leaves: Leaves) -> jax.Array:
+    """Norms of the leaves, (leaves,)."""
+    return jnp.sqrt(_vector(plan, squares(leaves)))
 
 
-class Gradient(NamedTuple):
-    """A gradient leaf, scaled; its norm, both ways."""
-
-    shrunk: jax.Array
-    root: jax.Array
-    norm: jax.Array
-
-
-def gradients_of(leaves: Leaves) -> list[Gradient]:
-    return [Gradient(s, *norm_of(s, factor)) for s, factor in map(scaled, leaves)]
-
-
-def sketches(gradients: Sequence[Gradient], turn: Any) -> list[jax.Array]:
+def sketches(plan: Layout, leaves: Leaves, norms: jax.Array, turn: Any) -> jax.Array:
     """Of each leaf's direction: sums along all axes but its longest, with random signs.
 
     The inner product of two sketches with the same signs has the mean of that of the directions,
     and a standard deviation of about `sqrt(2 / length)`; vectors are kept whole.
     """
     found = []
-    for number, (g, root, _) in enumerate(gradients):
-        g = g / jnp.where(root > 0, root, 1).astype(g.dtype)
+    for number, leaf in enumerate(leaves):
+        g = bounded(leaf)
         if g.ndim > 1:
             kept = max(range(g.ndim), key=lambda axis: (g.shape[axis], axis))
             bits = noise_of(salt(0, f"probe{number}"), turn).bits(g.real)
             signed = jnp.where(bits >> np.uint32(31) == 0, g, -g)
             g = jnp.sum(signed, axis=tuple(a for a in range(g.ndim) if a != kept))
-        g = whole(g.reshape(-1) if g.ndim == 0 else g)
-        parts = [g.real, g.imag] if jnp.iscomplexobj(g) else [g]
-        found += [jnp.concatenate(parts) if len(parts) > 1 else parts[0]]
-    return found
+        g = g.reshape(-1) if g.ndim == 0 else g
+        found += [g.real, g.imag] if jnp.iscomplexobj(g) else [g]
+    owners = np.repeat(np.arange(len(leaves)), plan.sketched)
+    lengths = jnp.where(norms > 0, norms, 1)
+    return concatenated(found, plan.dtype) / (lengths[owners] if len(leaves) else 1)
 
 
-def quiet_units(leaves: Leaves) -> list[jax.Array]:
+def quiet_units(leaves: Leaves) -> jax.Array:
     """Of each matrix, which outputs (places on the last axis) have a gradient of exactly zero."""
-    return [whole(jnp.all(g == 0, axis=tuple(range(g.ndim - 1)))) for g in leaves if g.ndim > 1]
+    found = [jnp.all(g == 0, axis=tuple(range(g.ndim - 1))) for g in leaves if g.ndim > 1]
+    return concatenated(found, bool)
 
 
 def measured(
     plan: Layout,
-    gradients: Sequence[Gradient],
-    leaves: Leaves,
+    gradients: Leaves,
+    g_norm: jax.Array,
     updates: Leaves,
     params: Leaves | None,
     dead: jax.Array,
 ) -> dict[str, jax.Array]:
     """The metrics that every probe has: for each a number a group."""
-    g_norm = _vector(plan, [g.norm for g in gradients])
-    u_pairs = list(map(scaled, updates))
-    u_roots = [norm_of(*pair) for pair in u_pairs]
-    u_norm = _vector(plan, [norm for _, norm in u_roots])
-    p_norm = jnp.zeros_like(g_norm)
-    if params is not None:
-        p_norm = _vector(plan, [norm_of(*scaled(p))[1] for p in params])
-    cosines = _vector(
-        plan,
-        [
-            -quotient(jnp.sum(jnp.real(jnp.conj(u) * g.shrunk)), root * g.root)
-            for (u, _), (root, _), g in zip(u_pairs, u_roots, gradients, strict=True)
-        ],
-    )
-    zeros = _vector(plan, [jnp.sum(g == 0) for g in leaves])
-    bad = _vector(plan, [jnp.sum(~jnp.isfinite(g)) for g in leaves])
-    spreads = _vector(plan, [_spread(g) for g in gradients])
-    several = (plan.units > 1).astype(plan.dtype)
+    sums = [
+        *squares(updates),
+        *(squares(params) if params is not None else []),
+        *map(_product, gradients, updates),
+        *(jnp.sum(g == 0) for g in gradients),
+        *(jnp.sum(~jnp.isfinite(g)) for g in gradients),
+        *map(_apart, gradients),
+    ]
+    table = _vector(plan, sums).reshape(-1, len(gradients))
+    updated, *weights, products, zeros, bad, apart = table
+    u_norm, p_norm = jnp.sqrt(updated), jnp.sqrt(weights[0]) if weights else 0 * updated
     gradient, update, weight = (grouped(plan, n) for n in (g_norm, u_norm, p_norm))
+    cosines = -quotient(quotient(products, g_norm), u_norm)
     sizes = np.maximum(plan.member @ plan.sizes, 1)
-    with_units = g_norm * several
+    units = np.repeat(np.arange(len(gradients)), plan.units)
+    lost = jnp.zeros_like(g_norm).at[units].add(dead.astype(plan.dtype))
+    wide = grouped(plan, g_norm * (plan.units > 1).astype(plan.dtype))
     return {
         "gradient_norm": gradient,
         "update_norm": update,
@@ -192,29 +173,31 @@ def measured(
         "cosine": total(plan, cosines, shares(plan, g_norm, gradient), u_norm, update),
         "zero_fraction": summed(plan, zeros) / sizes,
         "nonfinite_fraction": summed(plan, bad) / sizes,
-        "dead_fraction": _dead(plan, dead),
-        "unit_spread": quotient(grouped(plan, spreads * with_units), grouped(plan, with_units)),
+        "dead_fraction": summed(plan, lost)
+        / np.maximum(plan.member @ plan.units, 1).astype(plan.dtype),
+        "unit_spread": jnp.where(wide > 0, quotient(grouped(plan, jnp.sqrt(apart)), wide), 1),
     }
 
 
 def successive(
-    plan: Layout, gradients: Sequence[Gradient], now: jax.Array, before: jax.Array, norms: jax.Array
+    plan: Layout, norms: jax.Array, now: jax.Array, before: jax.Array, norms_before: jax.Array
 ) -> dict[str, jax.Array]:
     """The norm of the previous gradient, and the cosine between it and this one, by sketches."""
-    ends = np.cumsum(plan.sketched)
-    cosines = _vector(
-        plan,
-        [
-            jnp.sum(now[end - size : end] * before[end - size : end])
-            for end, size in zip(ends, plan.sketched, strict=True)
-        ],
-    )
-    g_norm = _vector(plan, [g.norm for g in gradients])
-    gradient, previous = grouped(plan, g_norm), grouped(plan, norms)
+    owners = np.repeat(np.arange(len(plan.sketched)), plan.sketched)
+    cosines = jnp.zeros_like(norms).at[owners].add(now * before)
+    gradient, previous = grouped(plan, norms), grouped(plan, norms_before)
     return {
         "previous_norm": previous,
-        "successive_cosine": total(plan, cosines, shares(plan, g_norm, gradient), norms, previous),
+        "successive_cosine": total(
+            plan, cosines, shares(plan, norms, gradient), norms_before, previous
+        ),
     }
+
+
+def quotient(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """0 where the denominator is; at most float32's largest."""
+    top = np.asarray(LARGEST, numerator.dtype)
+    return jnp.clip(numerics.safe_divide(numerator, denominator), -top, top)
 
 
 def second_spread(plan: Layout, moments: dict[int, jax.Array]) -> jax.Array:
@@ -281,22 +264,13 @@ def _vector(plan: Layout, values: Sequence[jax.Array]) -> jax.Array:
     return jnp.stack([whole(v.astype(plan.dtype)) for v in values])
 
 
-def _spread(gradient: Gradient) -> jax.Array:
-    """Distance of the outputs' gradients from their mean, relative to all; 0 if they are equal."""
-    g = gradient.shrunk
-    if g.ndim < 2 or g.shape[-1] < 2:
-        return jnp.zeros_like(gradient.root)
-    apart = g - jnp.mean(g, axis=-1, keepdims=True)
-    return quotient(jnp.sqrt(jnp.sum(numerics.squared_magnitude(apart))), gradient.root)
+def _product(gradient: jax.Array, update: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.real(jnp.conj(bounded(update)) * bounded(gradient)))
 
 
-def _dead(plan: Layout, dead: jax.Array) -> jax.Array:
-    ends = np.cumsum(plan.units)
-    counts = _vector(
-        plan,
-        [
-            jnp.sum(dead[end - size : end]) if size else jnp.zeros(())
-            for end, size in zip(ends, plan.units, strict=True)
-        ],
-    )
-    return summed(plan, counts) / np.maximum(plan.member @ plan.units, 1).astype(plan.dtype)
+def _apart(gradient: jax.Array) -> jax.Array:
+    """Squared distance of the outputs' gradients from their mean; 0 if they are all equal."""
+    if gradient.ndim < 2 or gradient.shape[-1] < 2:
+        return jnp.zeros((), numerics.real_dtype(gradient.dtype))
+    g = bounded(gradient)
+    return jnp.sum(numerics.squared_magnitude(g - jnp.mean(g, axis=-1, keepdims=True)))

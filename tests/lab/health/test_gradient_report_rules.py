@@ -1,0 +1,86 @@
+"""Each rule on a network that has exactly its illness, and on healthy ones."""
+
+import ill_networks
+import jax
+import pytest
+from ill_networks import adam, network, train
+
+from optlab import optimizers, transforms
+from optlab.lab.health import _rules, gradient_report
+
+HE, DEEP = jax.nn.initializers.he_normal(), 8
+CONSTANT, ZEROS = jax.nn.initializers.constant(0.1), jax.nn.initializers.zeros
+
+
+def quiet_head():
+    """A network whose first loss is that of guessing."""
+    params = network(0)
+    params["Dense_2"]["kernel"] *= 0.05
+    return params
+
+
+ILL = {
+    "diverging": lambda: train(transforms.scale(-1e4), batch=512),
+    "zero initialisation": lambda: train(params=network(0, make=ZEROS)),
+    "symmetric units": lambda: train(params=network(0, make=CONSTANT)),
+    "exploding": lambda: train(params=network(0, DEEP, make=jax.nn.initializers.normal(1.5))),
+    "vanishing": lambda: train(
+        adam(1e-3), params=network(0, DEEP, make=jax.nn.initializers.lecun_normal()), sigmoid=True
+    ),
+    "dead units": lambda: train(params=network(0, bias=-8.0)),
+    "learning rate too large": lambda: train(adam(1.0)),
+    "learning rate at the edge of stability": lambda: train(transforms.scale(-0.5), batch=512),
+    "always clipped": lambda: train(adam(max_norm=0.05)),
+    "noise-dominated": lambda: train(batch=1, label_noise=1.0),
+    "learning rate too small": lambda: train(adam(1e-6)),
+    "uphill": lambda: train(transforms.scale(1e-3), batch=512),
+    "stalled": lambda: train(adam(1e-4), batch=512, label_noise=1.0, params=quiet_head()),
+}
+CONSEQUENCES = {"learning rate too large": {"dead units"}, "diverging": {"learning rate too large"}}
+
+
+def rules_of(run):
+    state, losses = run
+    return {finding.rule for finding in gradient_report(state, losses=losses).findings}
+
+
+@pytest.mark.parametrize("rule", ILL)
+def test_an_illness_is_found_and_no_other(rule):
+    found = rules_of(ILL[rule]())
+    assert rule in found
+    assert found <= {rule} | CONSEQUENCES.get(rule, set())
+
+
+def test_every_rule_has_its_illness():
+    assert {rule.name for rule in _rules.RULES} == set(ILL)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_nothing_is_found_in_a_healthy_training(seed):
+    state, losses = train(seed=seed)
+    assert losses[-20:].mean() < 0.3
+    assert gradient_report(state, losses=losses).findings == ()
+    assert gradient_report(state).findings == ()  # the probe was told the losses
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "tx",
+    [optimizers.sgd(0.01, momentum=0.9), optimizers.adamw(1e-2), optimizers.lion(1e-3)],
+    ids=str,
+)
+def test_nothing_is_found_with_other_optimizers(tx, seed):
+    assert rules_of(train(tx, seed)) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_is_found_in_a_deep_network_that_is_well_initialised(seed):
+    assert rules_of(train(seed=seed, params=network(seed, DEEP, make=HE))) == set()
+
+
+def test_the_data_can_be_learned():
+    _, losses = train(seed=0)
+    assert losses[:5].mean() > 2 * losses[-20:].mean()
+    assert ill_networks.CLASSES == 4
