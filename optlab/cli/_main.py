@@ -42,5 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"optlab: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("optlab: interrupted", file=sys.stderr)
+        store = getattr(options, "store", None)
+        kept = f"; finished runs are in {store}, the same command goes on" if store else ""
+        print(f"optlab: interrupted{kept}", file=sys.stderr)
         return 130

@@ -12,7 +12,6 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
-from optlab.lab import _programs
 from optlab.lab._engine import Engine
 from optlab.lab._plan import Plan
 from optlab.lab._population import as_arrays, stacked
@@ -47,7 +46,7 @@ def engine(
         return made(plan=plan)
     if plan not in ("auto", "exact"):
         raise ValueError(f'plan must be "auto", "exact" or a Plan, got {plan!r}.')
-    loop, reason = _loop(task, tx)
+    loop, reason = _loop(task)
     workers = _workers(runs)
     alone = made(plan=Plan(loop=loop, workers=workers, reason=reason))
     programs = alone.programs(tx, alone.devices()[0])
@@ -82,13 +81,15 @@ def engine(
     return best
 
 
-def _loop(task: Task, tx: Any) -> tuple[str, str]:
+def _loop(task: Task) -> tuple[str, str]:
     if jax.default_backend() != "cpu":
         return "scan", "each run alone"
-    key = jnp.int32(0)
-    run = jax.eval_shape(partial(_programs.start, task), task.arrays, as_arrays(tx), key)
-    jaxpr = jax.make_jaxpr(partial(_programs.step, task))(task.arrays, as_arrays(tx), run)
-    if _contains(jaxpr.jaxpr, "conv_general_dilated"):
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    arrays = jax.eval_shape(lambda: task.arrays)
+    batch = jax.eval_shape(task.batch_at, arrays, key, step)
+    loss = jax.make_jaxpr(task.scalar_loss)(jax.eval_shape(task.init, key), batch, key)
+    if _contains(loss.jaxpr, "conv_general_dilated"):
         return "python", "XLA for CPU runs convolutions many times slower inside a loop"
     return "scan", "on a CPU, each run alone is usually fastest"
 

@@ -97,20 +97,22 @@ def sweep(
     asked = make_sampler(sampler, checked, budget=budget, seed=seed, mode=task.mode)
     middle = checked.at([0.5] * len(checked.dimensions))
     (tx,) = _population.transformations(make_tx, [middle])
-    study = {
-        "task": task.name,
-        "fingerprint": fingerprint(task),
-        "optimizer": optimizer_fingerprint(task, tx),
-        "space": checked.to_dict(),
-        "steps": steps,
-        "seeds": seeds,
-        "sampler": asked.name,
-        "seed": seed,
-        "halving": halving,
-        "evaluations": evaluations,
-    }
     with contextlib.ExitStack() as stack:
-        kept = None if store is None else stack.enter_context(Store(store, study))
+        kept = None
+        if store is not None:
+            study = {
+                "task": task.name,
+                "fingerprint": fingerprint(task),
+                "optimizer": optimizer_fingerprint(task, tx),
+                "space": checked.to_dict(),
+                "steps": steps,
+                "seeds": seeds,
+                "sampler": asked.name,
+                "seed": seed,
+                "halving": halving,
+                "evaluations": evaluations,
+            }
+            kept = stack.enter_context(Store(store, study))
         if kept is not None and kept.plan is not None and plan == "auto":
             plan = Plan(**kept.plan)  # so that its runs are computed like those before
         runs = asked.budget * len(seeds)
