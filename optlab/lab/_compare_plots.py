@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES = ("-", "--", "-.", ":")
-WIDE_RANGE = 50.0
+WIDE_RANGE = 50.0  # beyond it, axes are logarithmic
+LONGEST = 18  # letters of a name
 
 
 def overview(comparison: Comparison, task: str) -> Any:
@@ -34,6 +35,7 @@ def overview(comparison: Comparison, task: str) -> Any:
             else:
                 draw(axis, comparison, task)
         figure.suptitle(_compare_table.headline(comparison, task), fontsize=11)
+        _legend(figure, axes[1, 0])
     return figure
 
 
@@ -48,6 +50,7 @@ def pictures(comparison: Comparison, task: str | None) -> Iterator[tuple[str, An
         with _style() as plt:
             figure, axis = plt.subplots(figsize=(5.4, 3.8), layout="constrained")
             draw(axis, comparison, task)
+            _legend(figure, axis)
             yield axis.get_title(), figure
             plt.close(figure)
 
@@ -65,9 +68,13 @@ def scores(axis: Any, comparison: Comparison, task: str) -> None:
         axis.plot(finite, place + np.array(spread), ".", color=look["color"], alpha=0.45)
         if math.isfinite(score.value):
             drawn.append(score.value)
-            ends = [end for end in (score.low, score.high) if math.isfinite(end)]
+            low, high = sorted((score.low, score.high))
+            ends = [end for end in (low, high) if math.isfinite(end)] or [score.value]
             drawn += ends
+            failing = len(ends) < 2 or not math.isfinite(low) or not math.isfinite(high)
             axis.plot([min(ends), max(ends)], [place] * 2, lw=2, color=look["color"])
+            if failing:
+                _note(axis, place - 0.33, "interval reaches into failure")
             axis.plot(score.value, place, look["marker"], ms=9, color=look["color"], mec="white")
         else:
             _note(axis, place, "failed")
@@ -116,8 +123,8 @@ def rates(axis: Any, comparison: Comparison, task: str) -> None:
                 else:
                     lost.append((rate, look["color"]))
         order = np.argsort(x)
-        axis.plot(np.array(x)[order], np.array(y)[order], look["marker"], ms=4, lw=0,
-                  color=look["color"], label=name, alpha=0.8)  # fmt: skip
+        points = {"marker": look["marker"], "ms": 4, "lw": 0, "color": look["color"]}
+        axis.plot(np.array(x)[order], np.array(y)[order], label=_plain(name), alpha=0.8, **points)
         if entry.learning_rate and len(x) > 4:
             middle = _smoothed(np.array(y)[order], judge)
             axis.plot(np.array(x)[order], middle, look["dash"], lw=1.4, color=look["color"])
@@ -132,7 +139,6 @@ def rates(axis: Any, comparison: Comparison, task: str) -> None:
         axis.plot(rate, bottom, "x", ms=5, color=colour, transform=axis.get_xaxis_transform())
     axis.set_xscale("log")
     _target(axis.axhline, judge)
-    axis.legend(fontsize=8, ncols=2)
     axis.set(
         title="Trials by learning rate (x: diverged)",
         xlabel="learning rate",
@@ -157,7 +163,7 @@ def curves(axis: Any, comparison: Comparison, task: str) -> None:
         bands = (ordered[quarter], ordered[len(runs) // 2], ordered[len(runs) - 1 - quarter])
         low, middle, high = (judge.sign * np.where(np.isinf(v), np.nan, v) for v in bands)
         look = _look(comparison, name)
-        axis.plot(longest, middle, look["dash"], color=look["color"], label=name, lw=1.6)
+        axis.plot(longest, middle, look["dash"], color=look["color"], label=_plain(name), lw=1.6)
         axis.fill_between(longest, low, high, color=look["color"], alpha=0.15, lw=0)
         drawn += [float(v) for v in middle if math.isfinite(v)]
     limits = _trimmed(judge, drawn, None)
@@ -165,7 +171,6 @@ def curves(axis: Any, comparison: Comparison, task: str) -> None:
     if limits is not None:
         axis.set_ylim(*limits)
     _target(axis.axhline, judge)
-    axis.legend(fontsize=8, ncols=2)
     axis.set(title="Winners on test seeds", xlabel="steps", ylabel=judge.metric)
 
 
@@ -191,12 +196,12 @@ def profiles(axis: Any, comparison: Comparison, task: None = None) -> None:
         x = np.sort(row[np.isfinite(row)])
         share = np.arange(1, len(x) + 1) / len(tasks)
         look = _look(comparison, name)
-        axis.step([1.0, *x, top], [np.mean(row <= 1.0), *share, (share[-1] if len(x) else 0.0)],
-                  look["dash"], where="post", color=look["color"], label=name, lw=1.8)  # fmt: skip
+        heights = [np.mean(row <= 1.0), *share, share[-1] if len(x) else 0.0]
+        line = {"ls": look["dash"], "color": look["color"], "lw": 1.8}
+        axis.step([1.0, *x, top], heights, where="post", label=_plain(name), **line)
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set(xlim=(1, top), ylim=(-0.02, 1.02))
-    axis.legend(fontsize=8, ncols=2, loc="lower right")
     axis.set(
         title="Share of tasks within so many times the fewest steps",
         xlabel="steps to the target, relative to the best optimizer of the task",
@@ -249,19 +254,28 @@ def _look(comparison: Comparison, name: str) -> dict[str, str]:
     }
 
 
+def _legend(figure: Any, axis: Any) -> None:
+    """Below the axes, so that it hides nothing."""
+    handles, labels = axis.get_legend_handles_labels()
+    if handles:
+        columns = 3 if len(figure.axes) == 1 else 6
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9)
+
+
 def _named(axis: Any, names: Sequence[str]) -> None:
     axis.set_yticks(range(len(names)), [_plain(name) for name in names])
     axis.set_ylim(-0.6, len(names) - 0.4)
 
 
 def _plain(text: str) -> str:
-    """Without TeX: dollar signs are letters here."""
-    return text.replace("$", r"\$")
+    """A name for a plot: not too long, and without TeX, so that dollar signs are letters."""
+    short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return short.replace("$", r"\$")
 
 
 def _note(axis: Any, place: float, text: str) -> None:
-    axis.text(0.5, place, text, color="0.35", ha="center", va="center",
-              transform=axis.get_yaxis_transform())  # fmt: skip
+    where = {"ha": "center", "va": "center", "transform": axis.get_yaxis_transform()}
+    axis.text(0.5, place, text, color="0.35", **where)
 
 
 @contextlib.contextmanager

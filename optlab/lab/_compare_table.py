@@ -112,7 +112,8 @@ def protocol(comparison: Comparison) -> str:
         f"{_count(comparison.seeds, 'other seed')}. A score is the median over studies of the "
         f"winner's median over these seeds, with its {1 - comparison.level:.0%} interval under "
         "other draws of trials and seeds. A difference is shown where the exchange test says so at "
-        f"a level of {comparison.level:.0%} for all {_count(family, 'comparison')} together"
+        f"a level of {comparison.level:.0%}"
+        + (f" for all {family} comparisons together" if family > 1 else "")
         + (f" ({count} over all tasks)" if many else "")
         + ", and intervals agree. Time to target counts one compilation. Good rates: decades of "
         f"the learning rate that keep {1 - comparison.tolerance:.0%} of the best improvement."

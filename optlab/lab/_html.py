@@ -24,7 +24,8 @@ h3 { font-size: 1rem; margin-bottom: .3rem; }
 th, td { text-align: left; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid #ddd;
   vertical-align: top; white-space: nowrap; }
 th:first-child, td:first-child { position: sticky; left: 0; background: #fff; font-weight: 600; }
-td.names { white-space: normal; min-width: 9rem; }
+td:first-child { white-space: normal; max-width: 9rem; }
+td.names { white-space: normal; min-width: 13rem; }
 .pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%,
   26rem), 1fr)); margin-top: 1rem; }
 .pictures img { width: 100%; height: auto; } .pictures figure { margin: 0; }
@@ -55,8 +56,8 @@ def report(comparison: Comparison) -> str:
     parts += [f'<p class="note">{_text(note)}</p>' for note in _compare_table.notes(comparison)]
     parts.append(_rows(("optimizer", "searched"), _compare_table.spaces(comparison)))
     plans = {entry.plan for entry in comparison.entries.values()}
-    parts.append(_tag("p", f"Runs: {'; '.join(sorted(plans))}. All of it took "
-                           f"{comparison.seconds:.0f} s."))  # fmt: skip
+    took = f"All of it took {comparison.seconds:.0f} s."
+    parts.append(_tag("p", f"Runs: {'; '.join(sorted(plans))}. {took}"))
     body = "\n".join(part for part in parts if part)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
