@@ -26,6 +26,7 @@ _results     what a sweep found, as tables
 _compare     optimizers tuned with equal budgets, and tested: _compare_inputs, _compare_runs
 _comparison  what it found, as a table, plots and a report: _compare_table, _compare_plots, _html
 _statistics  whether two tuned optimizers differ
+_lr_range    which learning rates train, and which to begin with: _ramped
 plots        pictures of them
 tasks        built-in problems with targets
 _fingerprint what tells one task from another
@@ -36,6 +37,7 @@ from optlab.lab._compare import compare
 from optlab.lab._comparison import Comparison, Scored, Verdict
 from optlab.lab._dimensions import Dimension, choice, grid, integers, log_uniform, uniform
 from optlab.lab._load import load
+from optlab.lab._lr_range import LRRange, lr_range
 from optlab.lab._optuna import OptunaSampler, optuna_sampler
 from optlab.lab._outcome import Outcome, Trial
 from optlab.lab._plan import Plan
@@ -49,6 +51,7 @@ from optlab.lab._task import Task
 __all__ = [
     "Comparison",
     "Dimension",
+    "LRRange",
     "OptunaSampler",
     "Outcome",
     "Plan",
@@ -68,6 +71,7 @@ __all__ = [
     "integers",
     "load",
     "log_uniform",
+    "lr_range",
     "optuna_sampler",
     "plots",
     "recover",
