@@ -8,7 +8,9 @@
 Run it again, and it goes on from the last checkpoint in --output. The last line printed is the
 validation loss in bits a byte, of the average of the parameters.
 
-With the defaults, seed 0, on Python 3.11's library: 2.1731 bits a byte, in 425 s of processor time.
+With the defaults and seeds 0, 1 and 2, on Python 3.11's library: 2.1731, 2.1403, 2.1546 bits a byte
+(mean 2.1560), in 425, 393 and 401 s of processor time. On two cores shared with one other program
+seed 1 took 353 s.
 """
 
 from __future__ import annotations
