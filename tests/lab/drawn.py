@@ -16,20 +16,22 @@ GRID = {
 }
 
 
-def outcome(trial, seed, given, mode):
-    """An accuracy or error that falls off around a rate of 0.05, and diverges from 1 on."""
+def outcome(trial, seed, given, mode, stop):
+    """An accuracy or error that falls off around a rate of 0.05, and diverges from 1 on; with
+    `stop`, as if what is far off had been stopped after 75 updates."""
     rng = np.random.default_rng([trial, seed])
     off = abs(math.log10(given["learning_rate"] / 0.05)) + 3 * given.get("weight_decay", 0)
     off += (given.get("momentum", 0.9) - 0.9) ** 2
     diverged = given["learning_rate"] >= 1
-    evaluated = np.arange(15, 301, 15)[: 4 if diverged else None]
+    stopped = stop and off > 1 and not diverged
+    evaluated = np.arange(15, 301, 15)[: 4 if diverged else 5 if stopped else None]
     end = 0.03 + 0.12 * off + 0.005 * rng.standard_normal()
     error = end + np.exp(-evaluated / 40) * 0.8 + 0.01 * rng.standard_normal(len(evaluated))
     error = np.maximum(error, 0.001)
     return lab.Outcome(
         trial=trial,
         seed=seed,
-        status="diverged" if diverged else "done",
+        status="diverged" if diverged else "stopped" if stopped else "done",
         steps=int(evaluated[-1]),
         diverged_at=55 if diverged else None,
         losses=np.float32(3 * np.exp(-np.arange(evaluated[-1]) / 50)),
@@ -42,7 +44,7 @@ def outcome(trial, seed, given, mode):
     )
 
 
-def results(space, budget=None, seeds=3, mode="max", target=0.95):
+def results(space, budget=None, seeds=3, mode="max", target=0.95, stop=False):
     checked = lab.check_space(space, lambda **kwargs: kwargs)
     sampler = make_sampler(None, checked, budget=budget)
     trials = [lab.Trial(i, hp) for i, hp in enumerate(sampler.ask(sampler.budget))]
@@ -53,7 +55,7 @@ def results(space, budget=None, seeds=3, mode="max", target=0.95):
         target=target if mode == "max" else 1 - target,
         trials=trials,
         outcomes=[
-            outcome(trial.number, seed, trial.hyperparameters, mode)
+            outcome(trial.number, seed, trial.hyperparameters, mode, stop)
             for trial in trials
             for seed in range(seeds)
         ],

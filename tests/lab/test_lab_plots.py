@@ -230,6 +230,34 @@ KINDS = ["curves", "sensitivity", "heat_map", "parallel"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_trials_stopped_early_are_kept_apart(kind):
+    found = results(TWO, 24, stop=True)
+    stopped = [r for r in found.ranking() if r.status == "stopped"]
+    full = [r for r in found.ranking() if r.status == "done"]
+    assert min(len(stopped), len(full)) > 3
+    ax = drawn(found.plot(kind))
+    if kind != "curves":
+        assert f"stopped early ({len(stopped)})" in texts(ax)
+    if kind == "sensitivity":
+        by_color = {line.get_color(): len(line.get_xdata()) for line in lines(ax, "o")}
+        assert by_color == {"#0072B2": len(full), "#7F7F7F": len(stopped)}
+    if kind == "heat_map":
+        assert len(ax.collections[0].get_offsets()) == len(full)
+    if kind == "parallel":
+        assert sum(len(line.get_xdata()) == 3 for line in ax.lines) == len(full)
+
+
+def test_a_stopped_trial_is_not_nearly_as_good_whatever_it_had_reached():
+    found = bowl([0.01, 0.1, 1.0], [1.0, 1.0, 0.98])
+    stopped = found.outcomes[0]._replace(status="stopped", steps=0)
+    found = lab.Results(
+        task_name="t", metric="m", mode="max", trials=found.trials,
+        outcomes=[stopped, *found.outcomes[1:]],
+    )  # fmt: skip
+    assert lab.plots.width(found) == pytest.approx((0.1, 0.1, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_trials_of_one_seed_are_enough(kind):
     drawn(results(TWO, 2, seeds=1).plot(kind))
 

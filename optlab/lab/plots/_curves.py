@@ -67,7 +67,7 @@ def curves(
         seen += [*least, *most]
     finite = [value for value in seen if np.isfinite(value)]
     if not finite:
-        raise _style.nothing(results)
+        raise ValueError(f"plot: no {metric} of these trials is finite.")
     wide = _style.is_wide(finite)
     target = results.target if metric == results.metric else None
     if target is not None and (target > 0 or not wide):
@@ -93,17 +93,13 @@ def curves(
 
 
 def _chosen(results: Any, trials: int | Sequence[int]) -> list[int]:
-    ranking = results.ranking()
     if isinstance(trials, int):
-        chosen = [r.trial for r in ranking if r.status != "diverged"][:trials]
-    else:
-        chosen = list(trials)
-        unknown = set(chosen) - {ranked.trial for ranked in ranking}
-        if unknown:
-            raise ValueError(f"plot: there are no runs of trial {min(unknown)}.")
-    if not chosen:
-        raise _style.nothing(results)
-    return chosen
+        return [ranked.trial for ranked in _style.fates(results).full[: max(trials, 1)]]
+    unknown = set(trials) - {ranked.trial for ranked in results.ranking()}
+    if unknown or not trials:
+        what = f"trial {min(unknown)}" if unknown else "no trial"
+        raise ValueError(f"plot: there are no runs of {what}.")
+    return list(trials)
 
 
 def _runs(results: Any, metric: str) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:

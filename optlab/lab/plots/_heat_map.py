@@ -20,7 +20,8 @@ def heat_map(results: Any, x: str | None = None, y: str | None = None, ax: Any =
       ax: matplotlib Axes to draw into; None makes a new figure of 800 x 500 pixels.
 
     Returns:
-      The Axes. The star is the best trial, crosses are trials that diverged. Where several trials
+      The Axes. The star is the best trial, crosses are trials that diverged, small hollow squares
+      some that were stopped early. Where several trials
       share a cell, since others vary too, it shows the best of them. The colours end at the 90th
       percentile of what is bad, so that a few terrible trials do not hide the differences.
 
@@ -41,13 +42,12 @@ def heat_map(results: Any, x: str | None = None, y: str | None = None, ax: Any =
       >>> ax.figure.savefig("picture.png")  # doctest: +SKIP
     """
     x, y = _names(results, x, y)
-    if not _style.finals(results):
-        raise _style.nothing(results)
+    fates = _style.fates(results)
     ax = _style.axes(ax, height=5.0)
     axes = [_style.axis(results, name, cells=True) for name in (x, y)]
     if any(axis.listed is None for axis in axes):
         axes = [_style.axis(results, name) for name in (x, y)]
-    ranking = [r for r in results.ranking() if r.status != "diverged"]
+    ranking = fates.full
     norm, extend = norm_of([r.value for r in ranking], results.mode)
     if all(axis.listed is not None for axis in axes):
         picture = _cells(ax, results, axes, ranking, norm)
@@ -58,7 +58,7 @@ def heat_map(results: Any, x: str | None = None, y: str | None = None, ax: Any =
             cmap=colors_of(results), norm=norm, edgecolor="black", linewidth=0.6,
         )  # fmt: skip
         ax.margins(0.06)
-    _mark(ax, results, axes, ranking)
+    _mark(ax, axes, fates)
     axes[0].decorate(ax, "x")
     axes[1].decorate(ax, "y")
     bar = ax.figure.colorbar(picture, ax=ax, extend=extend)
@@ -125,21 +125,26 @@ def _cells(ax: Any, results: Any, axes: list[_style.Axis], ranking: Any, norm: A
     return picture
 
 
-def _mark(ax: Any, results: Any, axes: list[_style.Axis], ranking: Any) -> None:
-    best = ranking[0]
-    column, row = _place(axes, best)
+def _mark(ax: Any, axes: list[_style.Axis], fates: _style.Fates) -> None:
+    column, row = _place(axes, fates.full[0])
     lift = 0.28 if axes[1].listed is not None and axes[0].listed is not None else 0.0
     ax.plot(
         column, row + lift, "*", color=_style.COLORS[1], markeredgecolor="black", markersize=17,
         linestyle="none", label="best", clip_on=False, zorder=5,
     )  # fmt: skip
-    bad = [_place(axes, r) for r in results.ranking() if r.status == "diverged"]
+    bad = [_place(axes, r) for r in fates.diverged]
+    short = [_place(axes, r) for r in fates.stopped]
+    if short:
+        ax.plot(
+            *zip(*short, strict=True), "s", color=_style.GREY, markerfacecolor="none", markersize=6,
+            linestyle="none", label=f"stopped early ({len(short)})", zorder=1,
+        )  # fmt: skip
     if bad:
         ax.plot(
             *zip(*bad, strict=True), "x", color="black", markersize=9, markeredgewidth=2,
             linestyle="none", label=f"diverged ({len(bad)})",
         )  # fmt: skip
     ax.legend(
-        frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=2,
+        frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=3,
         borderaxespad=0.1,
     )  # fmt: skip

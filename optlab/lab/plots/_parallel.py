@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ def parallel(results: Any, best: int = 3, ax: Any = None) -> Any:
       ax: matplotlib Axes to draw into; None makes a new figure of 800 x 450 pixels.
 
     Returns:
-      The Axes. Light lines are good trials; dotted ones diverged, and end before the metric.
+      The Axes. Light lines are good trials; dashed ones were stopped early and dotted ones
+      diverged: they end before the metric.
 
     Raises:
       ValueError: if no hyperparameter varies, and if all trials diverged.
@@ -40,10 +42,8 @@ def parallel(results: Any, best: int = 3, ax: Any = None) -> Any:
     names = _style.varied(results)
     if not names:
         raise ValueError("plot: no hyperparameter varies, so there is nothing to compare.")
-    ranking = results.ranking()
-    good = [r for r in ranking if r.status != "diverged"]
-    if not good:
-        raise _style.nothing(results)
+    fates = _style.fates(results)
+    good, ranking = fates.full, [*fates.full, *fates.stopped, *fates.diverged]
     ax = _style.axes(ax)
     axes = [_style.axis(results, name) for name in names]
     norm, extend = _heat_map.norm_of([r.value for r in good], results.mode)
@@ -66,9 +66,13 @@ def parallel(results: Any, best: int = 3, ax: Any = None) -> Any:
             markeredgecolor="black", label=_PLACES[row] if row < min(best, len(_PLACES)) else None,
             zorder=4 if thick else 2, path_effects=outline if thick else None,
         )  # fmt: skip
-    for i, line in enumerate(places[len(good) :]):
-        label = f"diverged ({len(ranking) - len(good)})" if i == 0 else None
-        ax.plot(where, line, ":", color="black", linewidth=1, alpha=0.6, label=label)
+    ends = [(len(fates.stopped), "--", _style.GREY, "stopped early")]
+    ends += [(len(fates.diverged), ":", "black", "diverged")]
+    rest = iter(places[len(good) :])
+    for count, dashes, color, text in ends:
+        for i, line in enumerate(itertools.islice(rest, count)):
+            label = f"{text} ({count})" if i == 0 else None
+            ax.plot(where, line, dashes, color=color, linewidth=1, alpha=0.6, label=label)
     for position, column in enumerate([*columns, last]):
         column.draw(ax, position)
     ax.set_xticks([*where, len(columns)], [column.label for column in [*columns, last]])
@@ -87,7 +91,7 @@ def parallel(results: Any, best: int = 3, ax: Any = None) -> Any:
     order = [*reversed(range(known)), *range(known, len(labels))]  # they were drawn last to first
     ax.legend(
         [handles[i] for i in order], [labels[i] for i in order],
-        frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1.0), ncols=4,
+        frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1.0), ncols=5,
         borderaxespad=0.1,
     )  # fmt: skip
     return ax

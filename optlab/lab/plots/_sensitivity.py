@@ -62,7 +62,7 @@ def width(results: Any, name: str = "learning_rate", within: float = 0.05) -> Wi
     axis = _style.axis(results, name)
     if axis.listed is not None:
         raise ValueError(f"width: {name} is not a number in all trials; it has no width.")
-    best = results.best()
+    best = _style.fates(results).full[0]
     tenths = _tenths(results, axis)
     pick = min if results.mode == "min" else max
     tops = [pick(value for _, value in trials) for trials in tenths]
@@ -107,10 +107,8 @@ def sensitivity(results: Any, name: str | None = None, within: float = 0.05, ax:
     if name is None:
         name = "learning_rate" if "learning_rate" in names or not names else names[0]
     axis = _style.axis(results, name)
-    finals = _style.finals(results)
-    if not finals:
-        raise _style.nothing(results)
-    best = results.best()
+    fates = _style.fates(results)
+    finals, best = _style.finals(results, fates.full), fates.full[0]
     ax = _style.axes(ax)
     given = {t.number: axis.place(t.hyperparameters[name]) for t in results.trials}
     if len(names) <= 1 and axis.listed is None:
@@ -134,7 +132,7 @@ def sensitivity(results: Any, name: str | None = None, within: float = 0.05, ax:
     wide = _style.is_wide(means)
     if wide:
         _style.log_scale(ax, "y")
-    _crosses(ax, results, given)
+    _others(ax, results, fates, given)
     axis.decorate(ax, "x")
     scale = " (log scale)" if wide else ""
     ax.set_ylabel(f"{results.metric} after {_style.steps(results)} updates{scale}")
@@ -162,21 +160,31 @@ def _shade(ax: Any, results: Any, axis: _style.Axis, within: float) -> None:
             ax.axvline(end, color=_style.COLORS[5], linewidth=1, linestyle="--")
 
 
-def _crosses(ax: Any, results: Any, given: dict[int, float]) -> None:
-    """At the edge of the picture, where bad values would be."""
-    bad = [given[r.trial] for r in results.ranking() if r.status == "diverged"]
-    if bad:
+def _others(ax: Any, results: Any, fates: _style.Fates, given: dict[int, float]) -> None:
+    """Trials that were stopped, hollow; those that diverged at the edge where bad values belong."""
+    if fates.stopped:
+        ax.plot(
+            [given[r.trial] for r in fates.stopped], [r.value for r in fates.stopped], "o",
+            color=_style.GREY, markerfacecolor="none", markersize=6, zorder=1,
+            label=f"stopped early ({len(fates.stopped)})",
+        )  # fmt: skip
+    if fates.diverged:
         edge = 0.97 if results.mode == "min" else 0.03
         ax.plot(
-            bad, [edge] * len(bad), "x", color="black", markersize=8, markeredgewidth=2,
-            transform=ax.get_xaxis_transform(), label=f"diverged ({len(bad)})",
+            [given[r.trial] for r in fates.diverged], [edge] * len(fates.diverged), "x",
+            color="black", markersize=8, markeredgewidth=2, transform=ax.get_xaxis_transform(),
+            label=f"diverged ({len(fates.diverged)})",
         )  # fmt: skip
 
 
 def _tenths(results: Any, axis: _style.Axis) -> list[list[tuple[float, float]]]:
     """(hyperparameter, metric) of all trials, ascending, by tenths of the axis if others vary too,
-    else one by one; a trial that diverged is infinitely bad."""
-    points = sorted((axis.place(r.hyperparameters[axis.name]), r.value) for r in results.ranking())
+    else one by one; a trial that diverged or was stopped is infinitely bad."""
+    fates = _style.fates(results)
+    bad = math.inf if results.mode == "min" else -math.inf
+    values = [(r, r.value) for r in fates.full]
+    values += [(r, bad) for r in (*fates.stopped, *fates.diverged)]
+    points = sorted((axis.place(r.hyperparameters[axis.name]), value) for r, value in values)
     places = [place for place, _ in points]
     if len(_style.varied(results)) > 1:
         keys = np.minimum(np.floor(axis.spread(places, places) * _TENTHS), _TENTHS - 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -146,14 +146,35 @@ def axis(results: Any, name: str, *, cells: bool = False) -> Axis:
     return Axis(name, log, None)
 
 
-def finals(results: Any) -> Mapping[int, list[float]]:
-    """The metric at the end of each seed, by trial, of those in which no run diverged."""
-    sound = {ranked.trial for ranked in results.ranking() if ranked.status != "diverged"}
-    found: dict[int, list[float]] = {}
+class Fates(NamedTuple):
+    """Trials by what became of them, each kind the best first: `full` trained to the end, `stopped`
+    ended before the others, `diverged` has a run that did."""
+
+    full: list[Any]
+    stopped: list[Any]
+    diverged: list[Any]
+
+
+def fates(results: Any) -> Fates:
+    """The ranked trials, sorted out; an error if none trained to the end."""
+    ranking = results.ranking()
+    sound = [ranked for ranked in ranking if ranked.status != "diverged"]
+    if not sound:
+        made = "every trial diverged" if results.outcomes else "no runs yet"
+        raise ValueError(f"plot: {made}, so there is nothing to draw; see results.rows.")
+    end = max(ranked.steps for ranked in sound)
+    full = [ranked for ranked in sound if ranked.steps == end]
+    stopped = [ranked for ranked in sound if ranked.steps < end]
+    return Fates(full, stopped, [ranked for ranked in ranking if ranked.status == "diverged"])
+
+
+def finals(results: Any, trials: Iterable[Any]) -> dict[int, list[float]]:
+    """The metric at the end of each run, by trial."""
+    found: dict[int, list[float]] = {ranked.trial: [] for ranked in trials}
     for row in results.rows:
-        if row["trial"] in sound and row[results.metric] is not None:
-            found.setdefault(row["trial"], []).append(row[results.metric])
-    return found
+        if row["trial"] in found and row[results.metric] is not None:
+            found[row["trial"]].append(row[results.metric])
+    return {trial: values for trial, values in found.items() if values}
 
 
 def steps(results: Any) -> int:
@@ -165,9 +186,3 @@ def seeds_of(results: Any) -> str:
     """`3 seeds`."""
     count = max((ranked.seeds for ranked in results.ranking()), default=0)
     return "1 seed" if count == 1 else f"{count} seeds"
-
-
-def nothing(results: Any) -> ValueError:
-    """There is nothing to draw."""
-    made = "every trial diverged" if results.outcomes else "no runs yet"
-    return ValueError(f"plot: {made}, so there is nothing to draw; see results.rows.")
