@@ -234,7 +234,8 @@ class _Record:
         for name, value in values.items():
             self.metrics.setdefault(name, []).append(value)
         start = float(self.losses[0][0])
-        noise = float(np.median(np.abs(np.diff(losses, n=2)))) if len(losses) > 2 else 0.0
+        bends = np.abs(np.diff(np.concatenate(self.losses), n=2))
+        noise = float(np.median(bends)) if bends.size else 0.0
         allowed = np.clip(NOISES * noise, ABOVE_START * abs(start), abs(start))
         last = self.metrics["train_loss"][-PATIENCE:]
         if len(last) == PATIENCE and min(last) > start + allowed:

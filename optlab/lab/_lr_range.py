@@ -25,7 +25,8 @@ BELOW_MINIMUM = 2.0  # a ramp has its least loss at a rate that is too large to 
 SHORT = 5  # a short trial takes one in so many steps of the task's
 PER_DECADE = 4  # short trials
 LAST = 0.3  # part of a short trial whose losses count
-_EVALUATIONS = 30  # at which a ramp may be found to have diverged
+# How often to look whether a run has diverged: it has if it was above its start three times on end.
+_LOOKS_A_RAMP, _LOOKS_A_TRIAL = 30, 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -174,14 +175,21 @@ def lr_range(
         txs = _population.transformations(made, [{"learning_rate": float(r)} for r in rates])
     members = [Member(i, seed, tx) for i, tx in enumerate(txs) for seed in seeds]
     engine = _planner.engine(
-        _bare(task), txs[0], runs=len(members), steps=steps, evaluations=_EVALUATIONS, plan=plan
+        _bare(task),
+        txs[0],
+        runs=len(members),
+        steps=steps,
+        evaluations=_LOOKS_A_RAMP if ramp else _LOOKS_A_TRIAL,
+        plan=plan,
     )
     outcomes = _train(engine, members, task.name, steps, progress)
     by_seed = [[outcomes[i, seed] for i in range(len(txs))] for seed in seeds]
-    start = float(np.mean([runs[0].losses[0] for runs in by_seed]))
     losses = np.array([_of_ramp(runs[0], steps) if ramp else _of_trials(runs) for runs in by_seed])
     if ramp:
         start, losses = _smooth(losses, np.log10(high / low))
+    else:  # the first batches may have been easy ones
+        start = float(np.mean([runs[0].losses[0] for runs in by_seed]))
+        start = float(np.nanmax([start, losses[:, 0].mean()]))
     return LRRange(
         task_name=task.name,
         rates=rates,
@@ -201,7 +209,8 @@ def _read(rates: np.ndarray, losses: np.ndarray, start: float, ramp: bool) -> di
     best = int(np.argmin(mean))
     above = np.flatnonzero(mean[best:] > start)
     diverges = float(rates[best + above[0]]) if above.size else None
-    fell = mean[best] < start - 0.01 * abs(start)
+    before = start if best == 0 else min(start, mean[0])  # of the same batches
+    fell = mean[best] < before - 0.01 * abs(before)
     rule, found, note = "half the rate of the least smoothed loss", rates[best] / BELOW_MINIMUM, ""
     if not ramp:
         rule, found = "the least loss at the end of short trials", rates[best]
@@ -239,15 +248,16 @@ def _of_trials(runs: Sequence[Outcome]) -> np.ndarray:
 def _smooth(losses: np.ndarray, decades: float) -> tuple[float, np.ndarray]:
     """The start, and each seed's losses as means over a bell, neither of them lifted by a blow-up.
 
-    Losses count no more than as far above the start as the mean falls below it. The start is the
-    mean over the first quarter of a decade.
+    Losses count no more than as far above the seed's start as the mean falls below its own. The
+    start is the mean over the first quarter of a decade.
     """
     steps = losses.shape[1]
     a_decade = steps / decades
-    start = float(np.nanmean(losses[:, : max(1, round(a_decade / 4))]))
+    starts = np.nanmean(losses[:, : max(1, round(a_decade / 4))], axis=1, keepdims=True)
+    start = float(starts.mean())
     gone = np.isnan(losses)
     least = np.nanmin(np.where(gone.any(0), np.nan, losses.mean(0)))
-    losses = np.minimum(np.where(gone, np.inf, losses), start + max(start - least, 0.0))
+    losses = np.minimum(np.where(gone, np.inf, losses), starts + max(start - least, 0.0))
     width = SMOOTHED * a_decade
     reach = int(4 * width) + 1
     bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
