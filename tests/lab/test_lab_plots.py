@@ -12,6 +12,7 @@ from optlab import lab
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +22,16 @@ def _closed():
 
 
 def drawn(ax):
-    """The picture, checked: it draws, is 800 pixels wide, and names its axes."""
+    """The picture, checked: it draws, is 800 pixels wide, and nothing covers its title."""
     ax.figure.canvas.draw()
     assert ax.figure.canvas.get_width_height()[0] == 800
+    text = ax.get_title(loc="left")
+    extents = [t.get_window_extent() for t in ax.findobj(Text) if text and t.get_text() == text]
+    if ax.get_legend():
+        legend = ax.get_legend().get_window_extent()
+        assert not any(legend.overlaps(extent) for extent in extents)
+        extents.append(legend)
+    assert all(0 <= extent.x0 <= extent.x1 <= 800 for extent in extents)
     return ax
 
 

@@ -66,7 +66,7 @@ def heat_map(results: Any, x: str | None = None, y: str | None = None, ax: Any =
     also = _style.vary_too([name for name in _style.varied(results) if name not in (x, y)])
     better = "less" if results.mode == "min" else "more"
     text = f"{better} is better, {_style.seeds_of(results)} a trial{also}"
-    ax.set_title(_style.title(results, text), loc="left", fontsize=10)
+    _style.legend_above(ax, text=_style.title(results, text))
     return _style.finish(ax, grid=False)
 
 
@@ -144,7 +144,3 @@ def _mark(ax: Any, axes: list[_style.Axis], fates: _style.Fates) -> None:
             *zip(*bad, strict=True), "x", color="black", markersize=9, markeredgewidth=2,
             linestyle="none", label=f"diverged ({len(bad)})",
         )  # fmt: skip
-    ax.legend(
-        frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=3,
-        borderaxespad=0.1,
-    )  # fmt: skip

@@ -102,8 +102,4 @@ def _marks(ax: Any, table: np.ndarray, steps: Sequence[int], low: float, high: f
                 np.asarray(steps)[columns][::thin], rows[::thin] + 0.5, marker, linestyle="none",
                 color=color, markeredgecolor="black", markeredgewidth=0.8, markersize=6, label=text,
             )  # fmt: skip
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(
-            fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False,
-            borderaxespad=0.1,
-        )  # fmt: skip
+    _style.legend_above(ax)

@@ -85,15 +85,11 @@ def parallel(results: Any, best: int = 3, ax: Any = None) -> Any:
     bar = ax.figure.colorbar(cm.ScalarMappable(norm, colors), ax=ax, extend=extend)
     bar.set_label(f"{results.metric} after {_style.steps(results)} updates")
     better = "less" if results.mode == "min" else "more"
-    ax.set_title(_style.title(results, f"{better} is better"), loc="left", fontsize=10)
     handles, labels = ax.get_legend_handles_labels()
     known = len([label for label in labels if label in _PLACES])
     order = [*reversed(range(known)), *range(known, len(labels))]  # they were drawn last to first
-    ax.legend(
-        [handles[i] for i in order], [labels[i] for i in order],
-        frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1.0), ncols=5,
-        borderaxespad=0.1,
-    )  # fmt: skip
+    text = _style.title(results, f"{better} is better, {_style.seeds_of(results)} a trial")
+    _style.legend_above(ax, [handles[i] for i in order], [labels[i] for i in order], text)
     return ax
 
 

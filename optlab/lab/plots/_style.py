@@ -146,6 +146,19 @@ def axis(results: Any, name: str, *, cells: bool = False) -> Axis:
     return Axis(name, log, None)
 
 
+def legend_above(ax: Any, handles: Any = None, labels: Any = None, text: str | None = None) -> None:
+    """A legend in one line above the picture, where it hides nothing, and the title above it."""
+    if handles is None:
+        handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        ax.legend(
+            handles, labels, frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1),
+            ncols=len(handles), borderaxespad=0.1, borderpad=0.2, columnspacing=1.5,
+        )  # fmt: skip
+    if text is not None:
+        ax.set_title(text, loc="left", fontsize=10, pad=22 if handles else None)
+
+
 class Fates(NamedTuple):
     """Trials by what became of them, each kind the best first: `full` trained to the end, `stopped`
     ended before the others, `diverged` has a run that did."""
