@@ -96,9 +96,8 @@ class _Step(NamedTuple):
         return measures.layout(self.groups, jax.tree.leaves(self.gradients))
 
     def measured(self, tree: PyTree) -> list[jax.Array]:
-        """The leaves that are measured, of a tree like the gradients."""
-        flat = jax.tree.leaves(tree)
-        return [lax.stop_gradient(flat[i]) for i in self.plan().numbers]
+        """The blocks of leaves that are measured, of a tree like the gradients."""
+        return measures.blocks(self.plan(), jax.tree.leaves(tree))
 
     def loss(self) -> tuple[bool, jax.Array]:
         """Whether the loss was told, and what it is."""
@@ -136,7 +135,7 @@ class Probe(Wrapper):
             valued=jnp.zeros(self.history, bool),
             quiet=jnp.zeros(int(plan.units.sum()), jnp.int32),
             sketch=jnp.zeros(int(plan.sketched.sum()), dtype) if self.noise else None,
-            previous_norms=jnp.zeros(len(plan.numbers), dtype) if self.noise else None,
+            previous_norms=jnp.zeros(len(plan.sizes), dtype) if self.noise else None,
             histogram=jnp.zeros((len(groups), len(measures.DECADES) + 1), dtype)
             if self.histogram
             else None,
@@ -185,7 +184,9 @@ class Probe(Wrapper):
             again = step._replace(gradients=gradients)
             link = jax.tree.map(_constant, self.inner)
             inputs = jax.tree.map(_constant, (gradients, step.before, step.params))
-            kept = self._sampled(kept, again, *link.step(*inputs, **step.extra))
+            new, after = link.step(*inputs, **step.extra)
+            require_arrays(self.record_name, new)
+            kept = self._sampled(kept, again, new, after)
             return kept, lax.optimization_barrier(gradients)
 
         phase = kept.count % self.every
@@ -281,7 +282,7 @@ class Probe(Wrapper):
         for link, part in clips:
             changed, _ = link.step(changed, part, step.params, **step.extra)
         pairs = zip(step.measured(step.gradients), step.measured(changed), strict=True)
-        entries = [jnp.sum(a != b).reshape(1) for a, b in pairs]
+        entries = [measures.summed_up(a != b) for a, b in pairs]
         own = measures.summed(plan, measures.concatenated(entries, plan.dtype))
         return jnp.maximum(share, own / np.maximum(plan.member @ plan.sizes, 1))
 

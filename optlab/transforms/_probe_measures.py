@@ -34,16 +34,18 @@ SECOND = ("second_moment_spread",)
 NOISE = ("previous_norm", "successive_cosine")
 LARGEST, SMALLEST = (float(x) for x in (jnp.finfo(jnp.float32).max, jnp.finfo(jnp.float32).tiny))
 BOUND = 2.0**50
+SMALL = 2**18  # entries
 DECADES = range(-12, 4)  # lower edges of the histogram's bins; below the first and zero: bin 0
 
-Leaves = Sequence[jax.Array]
+Blocks = Sequence[jax.Array]
 
 
 class Layout(NamedTuple):
-    """What is known of the measured leaves when tracing.
+    """What is known of the measured leaves when tracing, in the order of blocks.
 
     Attributes:
-      numbers: of the measured leaves among all parameters: floating-point, not empty.
+      blocks: numbers, among all parameters, of the measured leaves (floating-point, not empty);
+        small ones of one shape are together, so that each measure is compiled once for all.
       member: (groups, measured leaves) bools, which group has which.
       sizes: entries of each.
       units: outputs of each; 0 for vectors, which have none of their own.
@@ -51,7 +53,7 @@ class Layout(NamedTuple):
       dtype: of all measures: float32, float64 if a leaf is.
     """
 
-    numbers: list[int]
+    blocks: list[list[int]]
     member: np.ndarray
     sizes: np.ndarray
     units: np.ndarray
@@ -62,24 +64,41 @@ class Layout(NamedTuple):
 def layout(groups: Sequence[Group], leaves: Sequence[Any]) -> Layout:
     """The layout of leaves, which may be `jax.ShapeDtypeStruct`s."""
     wanted = {i for group in groups for i in group.leaves}
-    numbers = [
-        i
-        for i, leaf in enumerate(leaves)
-        if i in wanted and leaf.size and jnp.issubdtype(leaf.dtype, jnp.inexact)
-    ]
-    dtype = numerics.widest([leaves[i] for i in numbers])
-    shapes = [leaves[i].shape for i in numbers]
-    complexes = [2 if jnp.issubdtype(leaves[i].dtype, jnp.complexfloating) else 1 for i in numbers]
+    together: dict[Any, list[int]] = {}
+    for i, leaf in enumerate(leaves):
+        if i in wanted and leaf.size and jnp.issubdtype(leaf.dtype, jnp.inexact):
+            kind = (leaf.shape, leaf.dtype) if leaf.size <= SMALL else i
+            together.setdefault(kind, []).append(i)
+    numbers = [i for block in together.values() for i in block]
+    found = [leaves[i] for i in numbers]
+    dtype = numerics.widest(found)
+    parts = [2 if jnp.issubdtype(x.dtype, jnp.complexfloating) else 1 for x in found]
+    members = [[i in group.leaves for i in numbers] for group in groups]
+    longest = [c * max(x.shape, default=1) for x, c in zip(found, parts, strict=True)]
     return Layout(
-        numbers,
-        np.array([[i in group.leaves for i in numbers] for group in groups], bool).reshape(
-            len(groups), len(numbers)
-        ),
-        np.array([leaves[i].size for i in numbers], dtype),
-        np.array([s[-1] if len(s) > 1 else 0 for s in shapes], np.int64),
-        np.array([c * max(s, default=1) for s, c in zip(shapes, complexes, strict=True)], np.int64),
+        list(together.values()),
+        np.array(members, bool).reshape(len(groups), len(numbers)),
+        np.array([x.size for x in found], dtype),
+        np.array([x.shape[-1] if x.ndim > 1 else 0 for x in found], np.int64),
+        np.array(longest, np.int64),
         dtype,
     )
+
+
+def blocks(plan: Layout, leaves: Sequence[jax.Array]) -> list[jax.Array]:
+    """The measured leaves, each block as one array with an axis in front.
+
+    On an Explicit mesh, where leaves may be laid out differently, each leaf is a block.
+    """
+    found = []
+    for block in plan.blocks:
+        arrays = [jax.lax.stop_gradient(leaves[i]) for i in block]
+        typed = any(AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types for x in arrays)
+        if typed or len(arrays) == 1:
+            found += [jnp.expand_dims(x, 0) for x in arrays]
+        else:
+            found.append(jnp.stack(arrays))
+    return found
 
 
 def whole(x: jax.Array) -> jax.Array:
@@ -103,16 +122,21 @@ def bounded(x: jax.Array) -> jax.Array:
     return jnp.clip(x, np.asarray(-BOUND, x.dtype), np.asarray(BOUND, x.dtype))
 
 
-def squares(leaves: Leaves) -> list[jax.Array]:
-    return [jnp.sum(numerics.squared_magnitude(bounded(x))) for x in leaves]
+def summed_up(x: jax.Array) -> jax.Array:
+    """The sum of each leaf of a block."""
+    return jnp.sum(x, axis=tuple(range(1, x.ndim)))
 
 
-def norms_of(plan: Layout, leaves: Leaves) -> jax.Array:
+def squares(leaves: Blocks) -> list[jax.Array]:
+    return [summed_up(numerics.squared_magnitude(bounded(x))) for x in leaves]
+
+
+def norms_of(plan: Layout, leaves: Blocks) -> jax.Array:
     """Norms of the leaves, (leaves,)."""
-    return jnp.sqrt(_vector(plan, squares(leaves)))
+    return jnp.sqrt(concatenated(squares(leaves), plan.dtype))
 
 
-def sketches(plan: Layout, leaves: Leaves, norms: jax.Array, turn: Any) -> jax.Array:
+def sketches(plan: Layout, leaves: Blocks, norms: jax.Array, turn: Any) -> jax.Array:
     """Of each leaf's direction: sums along all axes but its longest, with random signs.
 
     The inner product of two sketches with the same signs has the mean of that of the directions,
@@ -121,30 +145,31 @@ def sketches(plan: Layout, leaves: Leaves, norms: jax.Array, turn: Any) -> jax.A
     found = []
     for number, leaf in enumerate(leaves):
         g = bounded(leaf)
-        if g.ndim > 1:
-            kept = max(range(g.ndim), key=lambda axis: (g.shape[axis], axis))
+        if g.ndim > 2:
+            kept = max(range(1, g.ndim), key=lambda axis: (g.shape[axis], axis))
             bits = noise_of(salt(0, f"probe{number}"), turn).bits(g.real)
             signed = jnp.where(bits >> np.uint32(31) == 0, g, -g)
-            g = jnp.sum(signed, axis=tuple(a for a in range(g.ndim) if a != kept))
-        g = g.reshape(-1) if g.ndim == 0 else g
-        found += [g.real, g.imag] if jnp.iscomplexobj(g) else [g]
-    owners = np.repeat(np.arange(len(leaves)), plan.sketched)
+            g = jnp.sum(signed, axis=tuple(a for a in range(1, g.ndim) if a != kept))
+        g = whole(g).reshape(len(g), -1)
+        g = jnp.concatenate([g.real, g.imag], axis=1) if jnp.iscomplexobj(g) else g
+        found.append(g.reshape(-1))
+    owners = np.repeat(np.arange(len(plan.sketched)), plan.sketched)
     lengths = jnp.where(norms > 0, norms, 1)
-    return concatenated(found, plan.dtype) / (lengths[owners] if len(leaves) else 1)
+    return concatenated(found, plan.dtype) / (lengths[owners] if found else 1)
 
 
-def quiet_units(leaves: Leaves) -> jax.Array:
+def quiet_units(leaves: Blocks) -> jax.Array:
     """Of each matrix, which outputs (places on the last axis) have a gradient of exactly zero."""
-    found = [jnp.all(g == 0, axis=tuple(range(g.ndim - 1))) for g in leaves if g.ndim > 1]
-    return concatenated(found, bool)
+    found = [jnp.all(g == 0, axis=tuple(range(1, g.ndim - 1))) for g in leaves if g.ndim > 2]
+    return concatenated([whole(f).reshape(-1) for f in found], bool)
 
 
 def measured(
     plan: Layout,
-    gradients: Leaves,
+    gradients: Blocks,
     g_norm: jax.Array,
-    updates: Leaves,
-    params: Leaves | None,
+    updates: Blocks,
+    params: Blocks | None,
     dead: jax.Array,
 ) -> dict[str, jax.Array]:
     """The metrics that every probe has: for each a number a group."""
@@ -152,17 +177,17 @@ def measured(
         *squares(updates),
         *(squares(params) if params is not None else []),
         *map(_product, gradients, updates),
-        *(jnp.sum(g == 0) for g in gradients),
-        *(jnp.sum(~jnp.isfinite(g)) for g in gradients),
+        *(summed_up(g == 0) for g in gradients),
+        *(summed_up(~jnp.isfinite(g)) for g in gradients),
         *map(_apart, gradients),
     ]
-    table = _vector(plan, sums).reshape(-1, len(gradients))
+    table = concatenated(sums, plan.dtype).reshape(-1, len(plan.sizes))
     updated, *weights, products, zeros, bad, apart = table
     u_norm, p_norm = jnp.sqrt(updated), jnp.sqrt(weights[0]) if weights else 0 * updated
     gradient, update, weight = (grouped(plan, n) for n in (g_norm, u_norm, p_norm))
     cosines = -quotient(quotient(products, g_norm), u_norm)
     sizes = np.maximum(plan.member @ plan.sizes, 1)
-    units = np.repeat(np.arange(len(gradients)), plan.units)
+    units = np.repeat(np.arange(len(plan.units)), plan.units)
     lost = jnp.zeros_like(g_norm).at[units].add(dead.astype(plan.dtype))
     wide = grouped(plan, g_norm * (plan.units > 1).astype(plan.dtype))
     return {
@@ -204,31 +229,37 @@ def second_spread(plan: Layout, moments: dict[int, jax.Array]) -> jax.Array:
     """Largest over smallest root of the second moments that are not 0, a number a group."""
     tiny, huge = (np.asarray(x, plan.dtype) for x in (SMALLEST, LARGEST))
     tops, bottoms = [], []
-    for number in plan.numbers:
-        v = moments.get(number)
-        v = jnp.zeros(1, plan.dtype) if v is None else v
-        top, bottom = (np.asarray(bound, v.dtype) for bound in (huge, tiny))
-        tops.append(jnp.minimum(jnp.max(v), top))
-        bottoms.append(jnp.min(jnp.where(v >= bottom, v, top)))
+    for block in plan.blocks:
+        if any(number not in moments for number in block):
+            tops.append(jnp.zeros(len(block), plan.dtype))
+            bottoms.append(jnp.full(len(block), huge, plan.dtype))
+            continue
+        for v in blocks(plan._replace(blocks=[block]), moments):
+            most, least = (np.asarray(bound, v.dtype) for bound in (huge, tiny))
+            axes = tuple(range(1, v.ndim))
+            tops.append(jnp.minimum(jnp.max(v, axis=axes), most))
+            bottoms.append(jnp.min(jnp.where(v >= least, v, most), axis=axes))
     member = plan.member
-    top = jnp.max(jnp.where(member, _vector(plan, tops)[None], 0), axis=1, initial=0)
-    bottom = jnp.min(jnp.where(member, _vector(plan, bottoms)[None], huge), axis=1, initial=huge)
+    top = jnp.max(jnp.where(member, concatenated(tops, plan.dtype)[None], 0), axis=1, initial=0)
+    bottom = jnp.min(
+        jnp.where(member, concatenated(bottoms, plan.dtype)[None], huge), axis=1, initial=huge
+    )
     return jnp.where(top >= tiny, jnp.sqrt(top) / jnp.sqrt(bottom), 0)
 
 
-def histogram(plan: Layout, leaves: Leaves) -> jax.Array:
+def histogram(plan: Layout, leaves: Blocks) -> jax.Array:
     """How many entries have a magnitude in each decade, (groups, bins)."""
     edges = [10.0**power for power in DECADES]
     rows = []
     for g in leaves:
         size = jnp.abs(g)
-        above = [jnp.sum(size >= np.asarray(edge, size.dtype)).astype(plan.dtype) for edge in edges]
-        above = [jnp.asarray(g.size, plan.dtype), *above, jnp.zeros((), plan.dtype)]
-        rows.append(jnp.stack(above)[:-1] - jnp.stack(above)[1:])
+        above = [summed_up(size >= np.asarray(edge, size.dtype)) for edge in edges]
+        ends = [jnp.full_like(above[0], g[0].size), *above, jnp.zeros_like(above[0])]
+        rows.append(whole(-jnp.diff(jnp.stack(ends), axis=0).T.astype(plan.dtype)))
     if not rows:
         return jnp.zeros((len(plan.member), len(edges) + 1), plan.dtype)
-    stacked = jnp.stack(rows)
-    return jnp.sum(jnp.where(plan.member[:, :, None], stacked[None], 0), axis=1)
+    kept = jnp.where(plan.member[:, :, None], jnp.concatenate(rows)[None], 0)
+    return jnp.sum(kept, axis=1)
 
 
 def summed(plan: Layout, values: jax.Array) -> jax.Array:
@@ -258,19 +289,13 @@ def total(
     return jnp.sum(cosines[None] * first * shares(plan, norms, group_norms), axis=1)
 
 
-def _vector(plan: Layout, values: Sequence[jax.Array]) -> jax.Array:
-    if not values:
-        return jnp.zeros(0, plan.dtype)
-    return jnp.stack([whole(v.astype(plan.dtype)) for v in values])
-
-
 def _product(gradient: jax.Array, update: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.real(jnp.conj(bounded(update)) * bounded(gradient)))
+    return summed_up(jnp.real(jnp.conj(bounded(update)) * bounded(gradient)))
 
 
 def _apart(gradient: jax.Array) -> jax.Array:
     """Squared distance of the outputs' gradients from their mean; 0 if they are all equal."""
-    if gradient.ndim < 2 or gradient.shape[-1] < 2:
-        return jnp.zeros((), numerics.real_dtype(gradient.dtype))
+    if gradient.ndim < 3 or gradient.shape[-1] < 2:
+        return jnp.zeros(len(gradient), numerics.real_dtype(gradient.dtype))
     g = bounded(gradient)
-    return jnp.sum(numerics.squared_magnitude(g - jnp.mean(g, axis=-1, keepdims=True)))
+    return summed_up(numerics.squared_magnitude(g - jnp.mean(g, axis=-1, keepdims=True)))
