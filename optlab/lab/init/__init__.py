@@ -15,15 +15,18 @@ _coordinate_check   how a layer's output grows with the width
 """
 
 from optlab.lab.init._advice import Recommendation
+from optlab.lab.init._coordinate_check import CoordinateCheck, coordinate_check
 from optlab.lab.init._findings import Finding
 from optlab.lab.init._init_report import init_report
 from optlab.lab.init._report import InitReport
 from optlab.lab.init._summary import Summary
 
 __all__ = [
+    "CoordinateCheck",
     "Finding",
     "InitReport",
     "Recommendation",
     "Summary",
+    "coordinate_check",
     "init_report",
 ]

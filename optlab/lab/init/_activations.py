@@ -22,8 +22,9 @@ class Activation:
     """A scalar function, by its values on a grid.
 
     Attributes:
-      name: of the known function with these values; "none" for the identity, "×c" for a multiple
-        of it, "?" for another function of one number, "mixed" where units are not transformed one by one alike.
+      name: of the known function with these values; "none" for the identity, "times c" for a
+        multiple of it, "?" for another function of one number, "mixed" where entries are not
+        transformed alike, one by one.
       gain: `1 / sqrt(E f(z)²)`, z standard normal: the factor on the next kernel's standard
         deviation that keeps a unit second moment.
       slope: `E f'(z)²`, what a gradient's second moment is multiplied by.
@@ -120,7 +121,7 @@ def _name(inner: np.ndarray, scale: float) -> str:
             return name
     negative = inner[0] / _INNER[0]
     if np.abs(inner - negative * _INNER).max() <= _TOLERANCE * scale:
-        return f"×{negative:.2g}"
+        return f"times {negative:.2g}"
     leaky = np.where(_INNER > 0, _INNER, negative * _INNER)
     if np.abs(inner - leaky).max() <= _TOLERANCE * scale:
         return f"leaky_relu({negative:.2g})"

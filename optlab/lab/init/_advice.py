@@ -13,6 +13,7 @@ from optlab.lab.init._summary import Summary, best_candidate
 _STILL_ALIKE = 0.1
 _STILL_LOST = 30.0  # a factor, over the whole depth
 _LARGE_UPDATE = 0.1
+_WORTH = 0.5  # of the given start's loss, for a second choice to be named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +61,11 @@ def recommend(
         )
     else:
         before = start.summary
+        cause = next((x.cause for x in findings if x.cause), "")
         reason = (
-            f"{describe_start(start)}: use {name} ({chosen.formula}). Over the depth the signal is "
-            f"multiplied by {after.signal:.2g} instead of {before.signal:.2g}, the gradient by "
-            f"{after.gradient:.2g} instead of {before.gradient:.2g}."
+            f"{describe_start(start)}{cause}: use {name} ({chosen.formula}). Over the depth the "
+            f"signal is multiplied by {after.signal:.2g} instead of {before.signal:.2g}, the "
+            f"gradient by {after.gradient:.2g} instead of {before.gradient:.2g}."
         )
         simple = _simplest(candidates, summaries, start)
         if chosen.rules is None and simple is not None:
@@ -81,7 +83,8 @@ def _simplest(
     if not rules:
         return None
     best = min(rules, key=lambda x: summaries[x.name].score)
-    return best if summaries[best.name].score < start.summary.score else None
+    better = start.summary.score - summaries[best.name].score
+    return best if better > _WORTH * start.summary.score else None
 
 
 def _also(
@@ -92,7 +95,9 @@ def _also(
     if not after.finite:
         yield "No candidate stays finite: look at the data, the dtype and the learnt scales."
         return
-    lost = max(after.signal, after.gradient, 1 / max(after.signal, 1e-30), 1 / max(after.gradient, 1e-30))
+    lost = max(
+        after.signal, after.gradient, 1 / max(after.signal, 1e-30), 1 / max(after.gradient, 1e-30)
+    )
     if after.copies:
         yield "Units that are copies of one another do not come apart by training: draw at random."
     if lost > _STILL_LOST or after.variety < _STILL_ALIKE:

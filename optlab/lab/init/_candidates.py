@@ -105,12 +105,14 @@ class Bench:
         return Candidate("lsuv", text + self._end_text(), None, draw, sample)
 
     def depth_scaled(self) -> Candidate:
-        rectifier = any(x.activation.odd_part is not None for x in self.layers)
-        base = initializers.he_normal() if rectifier else initializers.lecun_normal()
-        last = initializers.depth_scaled(base, layers=self.branches, branches=1)
-        rules = {x.path: last if x.branch_end else base for x in self.kernels}
-        text = f"Var(w) = {2 if rectifier else 1}/fan_in" + self._end_text()
-        return self._by_rules("depth_scaled", text, rules)
+        rules: dict[str, Any] = {}
+        for x in self.kernels:
+            rules[x.path] = initializers.variance_scaling(self._gain(x) ** 2, "fan_in")
+            if x.branch_end:
+                layers = self.branches
+                rules[x.path] = initializers.depth_scaled(rules[x.path], layers=layers, branches=1)
+        text = "Var(w) = gain²/fan_in, gain² = 2 behind a ReLU and 1 behind no activation"
+        return self._by_rules("depth_scaled", text + self._end_text(), rules)
 
     def mirrored(self) -> Candidate | None:
         plan = _mirrored.plan(self.model, self.layers)
@@ -203,7 +205,8 @@ class Bench:
     def _end_text(self) -> str:
         if not self.branches:
             return ""
-        return f"; the last kernel of each of {self.branches} residual branches over sqrt({self.branches})"
+        count = self.branches
+        return f"; the last kernel of each of {count} residual branches over sqrt({count})"
 
 
 def with_axes(initializer: Any, axes: initializers.Axes | None) -> Any:

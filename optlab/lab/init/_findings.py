@@ -27,12 +27,13 @@ _CONDITION = 1e4
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """Attributes: kind: a short name of the rule; layers: where; text: what was measured; fix: what
-    to do."""
+    to do; cause: the same as text, short, for the recommendation's sentence."""
 
     kind: str
     layers: tuple[str, ...]
     text: str
     fix: str
+    cause: str = ""
 
     def __str__(self) -> str:
         return f"{_names(self.layers)}: {self.text} {self.fix}"
@@ -42,8 +43,8 @@ class Finding:
 class Start:
     """What the rules look at: the parameters as given.
 
-    Attributes: copies: layers of equal units; singular_values: of the input-output Jacobian, (example,
-    value), or None; has_tx: whether updates are those of an optimizer.
+    Attributes: copies: layers of equal units; singular_values: of the input-output Jacobian,
+    (example, value), or None; has_tx: whether updates are those of an optimizer.
     """
 
     layers: list[Layer]
@@ -74,7 +75,9 @@ def _non_finite(start: Start) -> Iterator[Finding]:
         where = _where(start, forward if forward.any() else bad)
         kind = "outputs" if forward.any() else "gradients"
         text = f"{kind} are not finite, first at {where[0]}."
-        yield Finding("non-finite", where, text, "The start is too large for this dtype, see below.")
+        yield Finding(
+            "non-finite", where, text, "The start is too large for this dtype, see below."
+        )
 
 
 def _inputs(start: Start) -> Iterator[Finding]:
@@ -137,9 +140,9 @@ def _fan_axes(start: Start) -> Iterator[Finding]:
             yield Finding(
                 "fan axes",
                 (layer.name,),
-                f"the shape {layer.shape} was read as fan_in {wrong.fan_in} ({name} there: Var(w) = "
-                f"{variance:.2g}), but each output sums {layer.fan_in} inputs: the variance is "
-                f"{variance * layer.fan_in:.2g}/fan_in.",
+                f"the shape {layer.shape} was read as fan_in {wrong.fan_in} ({name} there: "
+                f"Var(w) = {variance:.2g}), but each output sums {layer.fan_in} inputs: the "
+                f"variance is {variance * layer.fan_in:.2g}/fan_in.",
                 f"Name the axes: {name}({_axes_text(layer.axes)}).",
             )
 
@@ -168,12 +171,13 @@ def _signal(start: Start) -> Iterator[Finding]:
     falls = powers[place] < 0
     rate = 10 ** (2 * powers[place] / place)
     said = "is lost" if abs(powers[place]) >= 8 else f"is {10 ** powers[place]:.2g} of the first"
+    cause = f"the variance between examples {_times(rate)} at each layer (measured {rate:.2g})"
     yield Finding(
         "signal vanishes" if falls else "signal explodes",
-        (start.layers[place].name,),
-        f"{describe_start(start)}: the variance between examples {_times(rate)} at each layer "
-        f"(measured {rate:.2g}), and {said} by {start.layers[place].name}.",
+        tuple(x.name for x in start.layers[: place + 1]),
+        f"{describe_start(start)}: {cause}; the signal {said} by {start.layers[place].name}.",
         "See the recommendation.",
+        f", {cause}",
     )
 
 
@@ -188,7 +192,7 @@ def _gradient(start: Start) -> Iterator[Finding]:
     said = "nothing" if powers[place] <= -8 else f"{10 ** powers[place]:.2g} of the last layer's"
     yield Finding(
         "gradient vanishes" if powers[place] < 0 else "gradient explodes",
-        (start.layers[place].name,),
+        tuple(x.name for x in start.layers[place:]),
         f"the gradient's norm is multiplied by {rate:.2g} at each layer on its way back; "
         f"{said} arrives.",
         "See the recommendation.",
@@ -290,7 +294,9 @@ def _rule(factor: float, layer: Layer) -> str:
     """The name of the rule that gives this factor on 1/fan_in."""
     fan_out = max(layer.fan_out, 1)
     rules = {"LeCun": 1.0, "He": 2.0, "Xavier": 2 * layer.fan_in / (layer.fan_in + fan_out)}
-    fits = [name for name, value in rules.items() if abs(math.log(max(factor, 1e-30) / value)) < 0.15]
+    fits = [
+        name for name, value in rules.items() if abs(math.log(max(factor, 1e-30) / value)) < 0.15
+    ]
     return f" ({' or '.join(fits)})" if fits else ""
 
 
@@ -312,4 +318,6 @@ def _where(start: Start, mask: np.ndarray) -> tuple[str, ...]:
 
 
 def _names(names: tuple[str, ...]) -> str:
-    return ", ".join(names) if len(names) <= 3 else f"{names[0]} to {names[-1]} ({len(names)} layers)"
+    if len(names) <= 3:
+        return ", ".join(names)
+    return f"{names[0]} to {names[-1]} ({len(names)} layers)"

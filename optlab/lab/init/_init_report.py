@@ -33,22 +33,23 @@ def init_report(
     """Measures every layer at step 0, compares initialisations, and recommends one.
 
     The model is traced once, and its layers are found in what it computes: products of a signal
-    with a parameter. What lies behind each (bias, normalisation, activation) is told from its values.
-    One compiled program then measures all candidates and seeds.
+    with a parameter. What lies behind each (bias, normalisation, activation) is told from its
+    values. One compiled program then measures all candidates and seeds.
 
     Args:
-      model: a Linen or NNX module, or a function `(params, batch) -> outputs`, also one that returns
-        `{path of a kernel: output of its layer}` as `initializers.lsuv` takes it.
+      model: a Linen or NNX module, or a function `(params, batch) -> outputs`, also one that
+        returns `{path of a kernel: output of its layer}` as `initializers.lsuv` takes it.
       params: its parameters: those that training would start from. For NNX an `nnx.State` of
         `nnx.Param`, or None for those in the module. For Linen the params, or all variables.
-      batch: examples along the first axis, at least 2 and better 64 or more, prepared as in training.
-        A module is called with it, or with the first entry of a tuple `(inputs, targets)`.
+      batch: examples along the first axis, at least 2 and better 64 or more, prepared as in
+        training. A module is called with it, or with the first entry of a tuple
+        `(inputs, targets)`.
       loss: `(outputs, batch) -> scalar`; None for the product of the outputs with one random
         direction of length 1, by which gradients have about the size of a single output's.
       tx: an optimizer, for the ratio of its first update to the weights.
-      candidates: `{name: initializer, or rules for initializers.reinitialize, or key -> params}`, or
-        names out of the default ones. Default: lecun_normal, xavier_uniform, he_normal, orthogonal
-        (with the measured activation's gain), lsuv (scaled, and where the activation is not 0 at 0
+      candidates: `{name: initializer, or rules for initializers.reinitialize, or key -> params}`,
+        or names out of the default ones. Default: lecun_normal, xavier_uniform, he_normal,
+        orthogonal (with the measured activation's gain), lsuv (scaled, and where the activation is not 0 at 0
         centred, on the batch), for residual networks depth_scaled, and for chains of ReLU, GELU or
         SiLU mirrored (orthogonal kernels for pairs of units, so that the network starts linear).
         Kernels get the axes that the products really sum over, whatever their names say.
@@ -95,8 +96,8 @@ def init_report(
     seeds = checks.positive_count("init_report", "seeds", seeds)
     if seeds < _FEWEST_SEEDS:
         raise ValueError(
-            f"init_report: seeds must be a whole number >= {_FEWEST_SEEDS}, got {seeds}: fewer draws "
-            "do not show how much luck there was."
+            f"init_report: seeds must be a whole number >= {_FEWEST_SEEDS}, got {seeds}: fewer "
+            "draws do not show how much luck there was."
         )
     if loss is not None and not callable(loss):
         raise TypeError(f"init_report: loss must be a function (outputs, batch), got {loss!r}.")
@@ -118,9 +119,7 @@ def init_report(
     summaries = {trial.candidate.name: trial.summary for trial in trials}
     best = _summary.best_candidate({k: s.score for k, s in summaries.items()}, _candidates.GIVEN)
     ratios = [r["update_ratio"] for r in rows if r["candidate"] == best and r["update_ratio"]]
-    advice = _advice.recommend(
-        chosen, summaries, start, findings, max(ratios) if ratios else None
-    )
+    advice = _advice.recommend(chosen, summaries, start, findings, max(ratios) if ratios else None)
     return InitReport(
         rows=tuple(rows),
         blocks=tuple(r for r in block_rows(rows) if r["candidate"] == _candidates.GIVEN),

@@ -331,8 +331,10 @@ def _mark_branches(program: Program, layers: list[Layer], origins: Origins) -> N
             inside = _ancestors(program, branch)
             # The stream must feed the branch itself, not only lie before it.
             ends = [k for k, x in enumerate(layers) if x.product in inside | {branch}]
-            if ends and stream in depends[ends[-1]] and layers[ends[-1]].product not in (
-                _ancestors(program, stream) | {stream}
+            if (
+                ends
+                and stream in depends[ends[-1]]
+                and layers[ends[-1]].product not in (_ancestors(program, stream) | {stream})
             ):
                 layers[ends[-1]].branch_end = True
 

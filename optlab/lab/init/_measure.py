@@ -104,9 +104,9 @@ class Meter:
             taken = [(env[x.value], env[x.pre], env[x.post]) for x in self.layers]
             return loss, (taken, jnp.stack(scales), shifts)
 
-        (loss, (taken, scales, shifts)), (gradients, back) = jax.value_and_grad(objective, (0, 1), has_aux=True)(
-            leaves, zeros
-        )
+        (loss, (taken, scales, shifts)), (gradients, back) = jax.value_and_grad(
+            objective, (0, 1), has_aux=True
+        )(leaves, zeros)
         updates = gradients if self.tx is None else self._updates(leaves, gradients)
         taken = [(*t, g) for t, g in zip(taken, back, strict=True)]
         return Measured(
@@ -201,7 +201,7 @@ class Meter:
 
     def _rows(self, leaves: list[Any], batch: list[Any]) -> jax.Array:
         """Derivatives of each output by the inputs of its example, (output, example, input)."""
-        place, x = self._floating_inputs()[0]
+        place, _ = self._floating_inputs()[0]
 
         def forward(x: Any) -> Any:
             given = [*batch[:place], x, *batch[place + 1 :]]
@@ -226,5 +226,3 @@ def _range(layer: Layer) -> tuple[float, float]:
 
 def _norms(leaves: list[Any]) -> jax.Array:
     return jnp.stack([jnp.sqrt(jnp.sum(jnp.square(x.astype(jnp.float32)))) for x in leaves])
-
-

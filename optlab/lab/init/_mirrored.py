@@ -1,8 +1,8 @@
 """Mirrored kernels: a network of ReLUs that starts as an orthogonal linear one.
 
-Where `f(z) - f(-z) = c z` (ReLU, leaky ReLU, GELU, SiLU), units in pairs with z and -z lose nothing:
-the next layer takes the difference. Balduzzi et al., The shattered gradients problem, 2017,
-arXiv:1702.08591, section 5 ("looks linear").
+Where `f(z) - f(-z) = c z` (ReLU, leaky ReLU, GELU, SiLU), units in pairs with z and -z lose
+nothing: the next layer takes the difference. Balduzzi et al., The shattered gradients problem,
+2017, arXiv:1702.08591, section 5 ("looks linear").
 """
 
 from __future__ import annotations
@@ -109,5 +109,3 @@ def _simple(layer: Layer) -> bool:
         and len(layer.axes.in_axis) == 1 == len(layer.axes.out_axis)
         and len(layer.units) == 1 == len(layer.reads)
     )
-
-

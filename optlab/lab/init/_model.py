@@ -145,9 +145,7 @@ def _linen(owner: str, model: Any, params: PyTree, batch: PyTree) -> tuple[Any, 
     changing = [name for name in params if name != "params"] if whole else []
     _need_array(owner, batch)
     expected = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), inputs_of(batch))
-    _check_same(
-        owner, params["params"] if whole else params, expected.get("params", {})
-    )
+    _check_same(owner, params["params"] if whole else params, expected.get("params", {}))
 
     def forward(tree: PyTree, given: PyTree) -> Any:
         variables = tree if whole else {"params": tree}
@@ -198,7 +196,7 @@ def _check_batch(owner: str, batch: PyTree) -> None:
     arrays = jax.tree.leaves(batch)
     if not arrays or any(np.ndim(x) == 0 for x in arrays):
         raise ValueError(
-            f"{owner}: the batch must be arrays with examples along their first axis, got {batch!r}."
+            f"{owner}: the batch must be arrays, examples along the first axis, got {batch!r}."
         )
     sizes = {np.shape(x)[0] for x in arrays}
     if len(sizes) > 1:
@@ -212,14 +210,15 @@ def _check_batch(owner: str, batch: PyTree) -> None:
         )
     for path, x in jax.tree_util.tree_leaves_with_path(batch):
         if _is_float(x) and not bool(jnp.isfinite(x).all()):
-            raise ValueError(
-                f"{owner}: the batch has non-finite numbers at {trees.path_text(path) or 'its root'!r}."
-            )
+            place = f" at {trees.path_text(path)!r}" if path else ""
+            raise ValueError(f"{owner}: the batch has non-finite numbers{place}.")
 
 
 def _check_params(owner: str, named: list[tuple[str, Any]]) -> None:
     if not any(_is_float(x) for _, x in named):
-        raise ValueError(f"{owner}: params hold no floating-point array; there is nothing to look at.")
+        raise ValueError(
+            f"{owner}: params hold no floating-point array; there is nothing to look at."
+        )
     for path, x in named:
         if _is_float(x) and not bool(jnp.isfinite(x).all()):
             count = int((~jnp.isfinite(x)).sum())
@@ -244,5 +243,3 @@ def _captured(out: Any, paths: list[str]) -> dict[str, int]:
 
 def _flat(out: Mapping[str, Any]) -> bool:
     return all(hasattr(value, "shape") for value in out.values())
-
-

@@ -17,11 +17,11 @@ _FLOOR = 1e-12
 
 def plot_report(report: Any, axes: Any = None) -> Any:
     """Signal forward above, gradient backward below."""
-    if axes is None:
-        figure, axes = pyplot().subplots(
+    own = axes is None
+    if own:
+        _, axes = pyplot().subplots(
             2, 1, figsize=(8, 7), dpi=100, sharex=True, layout="constrained"
         )
-        figure.suptitle("Signal and gradient through the layers", fontsize=12)
     upper, lower = axes
     names = [row["candidate"] for row in report.candidates]
     for i, name in enumerate(names):
@@ -41,43 +41,53 @@ def plot_report(report: Any, axes: Any = None) -> Any:
             values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
             axis.plot(places, np.maximum(values, _FLOOR), label=label, **style)
     first = report.layers(names[0])
-    _decorate(upper, "signal: spread between examples", first[0]["signal"])
-    _decorate(lower, "norm of the gradient", first[-1]["gradient"])
+    _decorate(upper, "signal: spread between examples", first[0]["signal"], "left")
+    _decorate(lower, "gradient by the layer's output", first[-1]["gradient"], "right")
     lower.set_xlabel("layer")
-    upper.legend(frameon=False, fontsize=8, ncols=2, loc="best")
+    lower.xaxis.get_major_locator().set_params(integer=True)
+    if own:
+        handles, labels = upper.get_legend_handles_labels()
+        place = "outside upper center"
+        upper.figure.legend(handles, labels, loc=place, ncols=4, frameon=False, fontsize=9)
+    else:
+        upper.legend(frameon=False, fontsize=8, ncols=2)
     return axes
 
 
 def plot_coordinates(check: Any, ax: Any = None) -> Any:
-    """The size of every layer's output over the width, after the last step."""
+    """How far the last step has moved every layer's output, over the width."""
     if ax is None:
         ax = pyplot().subplots(figsize=(8, 5), dpi=100, layout="constrained")[1]
     for i, verdict in enumerate(check.layers):
-        rows = [r for r in check.rows if r["layer"] == verdict["layer"] and r["step"] == check.steps]
+        rows = [
+            r for r in check.rows if r["layer"] == verdict["layer"] and r["step"] == check.steps
+        ]
         widths = sorted({r["width"] for r in rows})
-        scales = [np.median([r["scale"] for r in rows if r["width"] == w]) for w in widths]
+        changes = [np.mean([r["change"] for r in rows if r["width"] == w]) for w in widths]
         ax.plot(
             widths,
-            scales,
+            changes,
             color=_COLORS[i % len(_COLORS)],
             linestyle=_DASHES[i % len(_DASHES)],
             marker=_MARKERS[i % len(_MARKERS)],
             linewidth=1.8,
-            label=f"{verdict['layer']}: width^{verdict['slope']:.2f}, {verdict['verdict']}",
+            label=f"{verdict['layer']}: slope {verdict['slope']:+.2f}, {verdict['verdict']}",
         )
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xticks(widths, [str(w) for w in widths])
     ax.minorticks_off()
     ax.set_xlabel("width")
-    ax.set_ylabel(f"mean |output of the layer| after {check.steps} steps")
+    ax.set_ylabel(f"mean change of the layer's output, {check.steps} steps")
     ax.grid(True, which="major", alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8)
     return ax
 
 
-def _decorate(axis: Any, label: str, reference: float) -> None:
+def _decorate(axis: Any, label: str, reference: float, side: str) -> None:
+    """Scales, and the levels at which a signal counts as lost; named on the side where the lines
+    begin, which is far from them."""
     axis.set_yscale("log")
     if np.isfinite(reference) and reference > 0:
         low, high = axis.get_ylim()
@@ -86,12 +96,12 @@ def _decorate(axis: Any, label: str, reference: float) -> None:
             if low / 10 < level < high * 10:
                 axis.axhline(level, color="#666666", linewidth=1, linestyle=(0, (2, 3)))
                 axis.annotate(
-                    f"{factor:g} of the {'first' if 'signal' in label else 'last'} layer",
-                    (0.995, level),
+                    f"lost: {factor:g} of the {'first' if side == 'left' else 'last'} layer",
+                    (0.01 if side == "left" else 0.99, level),
                     xycoords=("axes fraction", "data"),
-                    fontsize=8,
+                    fontsize=9,
                     color="#444444",
-                    ha="right",
+                    ha=side,
                     va="bottom",
                 )
     axis.set_ylabel(label)

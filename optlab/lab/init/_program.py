@@ -122,7 +122,8 @@ def _inline(program: Program, closed: Any, refs: list[Any]) -> list[Any]:
         given = [look(atom) for atom in eqn.invars]
         name = eqn.primitive.name
         if name in _INLINED or (
-            name in _CUSTOM and len(inner(eqn.params).jaxpr.invars) == len(given)
+            name in _CUSTOM
+            and len(inner(eqn.params).jaxpr.invars) == len(given)
             and count_products(inner(eqn.params).jaxpr)
         ):
             results = _inline(program, inner(eqn.params), given)
@@ -131,16 +132,23 @@ def _inline(program: Program, closed: Any, refs: list[Any]) -> list[Any]:
         else:
             results = [program.new_value(var.aval) for var in eqn.outvars]
             program.nodes.append(
-                Node(name, _runner(eqn), tuple(given), tuple(results), eqn.params)
+                Node(name, _runner(closed.jaxpr, eqn), tuple(given), tuple(results), eqn.params)
             )
         env |= zip(eqn.outvars, results, strict=True)
     return [look(atom) for atom in closed.jaxpr.outvars]
 
 
-def _runner(eqn: Any) -> Callable[..., Any]:
-    """The equation as a function of all its operands."""
+def _runner(jaxpr: Any, eqn: Any) -> Callable[..., Any]:
+    """An equation of a jaxpr as a function of all its operands."""
     variables = dict.fromkeys(atom for atom in eqn.invars if not isinstance(atom, core.Literal))
-    alone = core.Jaxpr((), list(variables), list(eqn.outvars), [eqn], eqn.effects)
+    alone = jaxpr.replace(
+        constvars=[],
+        invars=list(variables),
+        outvars=list(eqn.outvars),
+        eqns=[eqn],
+        effects=eqn.effects,
+        debug_info=jaxpr.debug_info._replace(arg_names=None, result_paths=None),
+    )
 
     def run(*args: Any) -> Any:
         given = dict(zip(map(id, eqn.invars), args, strict=True))

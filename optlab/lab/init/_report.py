@@ -13,7 +13,6 @@ import numpy as np
 from optlab.lab.init import _plot, _table
 from optlab.lab.init._advice import Recommendation
 from optlab.lab.init._findings import Finding
-from optlab.lab.init._summary import LIMIT
 
 PyTree = Any
 Row = dict[str, Any]
@@ -24,19 +23,19 @@ class InitReport:
     """What a start does to signal and gradient, and which one does better. Prints as text.
 
     Attributes:
-      rows: a dict a layer and candidate, medians over the seeds. `candidate`, `layer`, `block` (first
-        part of its path), `index`, `path`, `kind`, `activation` (told from its values; "none",
-        "×c", "?" another function, "mixed"), `normalized`, `fan_in`, `fan_out`; `kernel_scale` (E w²
-        times fan_in), `condition` (of the kernel as a matrix, None if large); `input_rms`, `pre_mean`,
-        `pre_std`, `post_mean`, `post_std` (before and behind the activation); `signal` (spread
-        between examples, behind the bias); `variety` (its share in what is passed on); `dead`,
+      rows: a dict a layer and candidate, medians over the seeds. `candidate`, `layer`, `block`
+        (first part of its path), `index`, `path`, `kind`, `activation` (told from its values;
+        "none", "times c", "?" another function, "mixed"), `normalized`, `fan_in`, `fan_out`;
+        `kernel_scale` (E w² times fan_in), `condition` (of the kernel as a matrix, None if large);
+        `input_rms`, `pre_mean`, `pre_std`, `post_mean`, `post_std` (before and behind the activation);
+        `signal` (spread between examples, behind the bias); `variety` (its share in what is passed on); `dead`,
         `saturated` (shares); `gradient` (norm of the loss's gradient by the layer's output),
         `parameter_gradient` (by its kernel), `update_ratio` (update over weight norm, None without
         `tx`).
       blocks: the same for blocks: signal and gradient at both ends, the worst of the rest.
-      candidates: a dict a candidate, of its worst seed: `signal` (last layer over first), `gradient`
-        (first over last), `signal_depth`, `gradient_depth` (layers survived within 1e-3 and 1e3),
-        `variety`, `dead`, `saturated`, `condition` (of the input-output Jacobian, None if large),
+      candidates: a dict a candidate, of its worst seed: `signal` (last layer over first),
+        `gradient` (first over last), `signal_depth`, `gradient_depth` (layers survived
+        within 1e-3 and 1e3), `variety`, `dead`, `saturated`, `condition` (of the input-output Jacobian, None if large),
         `score` (powers of ten lost; less is better), `seeds`, `formula`.
       findings: what is wrong with the parameters given.
       recommendation: what to do, with numbers before and after.
@@ -105,13 +104,14 @@ class InitReport:
         lines += _table.layer_table(given)
         if len(self.blocks) > 1 and len(given) > len(self.blocks):
             lines += ["", *_block_lines(self.blocks)]
-        lines += ["", "Candidates (worst seed; signal: last layer over first, gradient: first over"]
-        lines[-1] += " last; loss: powers of ten)"
+        lines += ["", "Candidates, worst seed. Signal: last layer over first; gradient: first over"]
+        lines[-1] += " last; score:"
+        lines += ["powers of ten lost; cond.: of the input-output Jacobian."]
         lines += ["", *_table.candidate_table(self.candidates, len(given)), ""]
         for i, finding in enumerate(self.findings, 1):
             lines += _table.paragraph(str(finding), indent="   ", first=f"{i}. ")
         if not self.findings:
-            lines.append(f"No findings: signal and gradient stay within {LIMIT:g} of their start.")
+            lines.append("No findings: signal and gradient stay within a factor of 10.")
         lines += ["", *_table.paragraph(f"Recommendation: {self.recommendation}")]
         if self.recommendation.name != self.candidates[0]["candidate"]:
             lines.append("report.params are such parameters; report.apply(key) draws others.")

@@ -115,7 +115,9 @@ def _powers(values: np.ndarray, reference: float) -> np.ndarray:
         return np.full(len(values), -_WORST)
     with np.errstate(divide="ignore", invalid="ignore"):
         powers = np.log10(values / reference)
-    return np.clip(np.nan_to_num(powers, nan=_WORST, posinf=_WORST, neginf=-_WORST), -_WORST, _WORST)
+    return np.clip(
+        np.nan_to_num(powers, nan=_WORST, posinf=_WORST, neginf=-_WORST), -_WORST, _WORST
+    )
 
 
 def _ratio(value: float, reference: float) -> float:

@@ -82,7 +82,7 @@ def layer_table(rows: Sequence[dict[str, Any]]) -> list[str]:
 def candidate_table(rows: Sequence[dict[str, Any]], layers: int) -> list[str]:
     header = (
         "candidate", "seeds", "signal", "gradient", "lives", "variety", "dead", "sat.", "cond.",
-        "loss",
+        "score",
     )  # fmt: skip
     lines = []
     for row in rows:

@@ -1,7 +1,7 @@
 """Unit variance of every layer's output in one run: each kernel is scaled as the batch passes it.
 
-`initializers.lsuv` finds the order of layers by experiment and runs the batch once a layer; here the
-order is known. Where activations add a mean, biases take it off again.
+`initializers.lsuv` finds the order of layers by experiment and runs the batch once a layer; here
+the order is known. Where activations add a mean, biases take it off again.
 """
 
 from __future__ import annotations
