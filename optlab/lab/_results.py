@@ -334,6 +334,11 @@ class Results:
         left = len(self._ranking) - _SHOWN - counts["diverged"]
         if left > 0:
             yield f"  and {left} more"
+        if self.target is not None and self._ranking:
+            missed = {row["trial"] for row in self.rows if row["steps_to_target"] is None}
+            reached = len(self._ranking) - len(missed)
+            who = f"{reached} of {_count(len(self._ranking), 'trial')}" if reached else "no trial"
+            yield f"{who} reached the target with every seed"
         if counts["stopped"]:
             yield f"{counts['stopped']} stopped early"
         if counts["diverged"]:

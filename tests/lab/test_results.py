@@ -135,7 +135,10 @@ def test_the_target_is_reached_when_the_metric_is_as_good(mode, target, step):
 
 
 def test_a_target_that_is_never_reached_is_none():
-    assert results([run(0)], target=0.01).rows[0]["steps_to_target"] is None
+    found = results([run(0), run(1, 0, [0.1]), run(1, 1, [0.001])], target=0.01)
+    assert [row["steps_to_target"] for row in found.rows] == [None, None, 10]
+    assert "no trial reached the target" in repr(found)
+    assert "1 of 2 trials reached the target" in repr(results(found.outcomes, target=0.3))
     assert "steps_to_target" not in results([run(0)]).rows[0]
 
 
@@ -226,6 +229,7 @@ def test_the_print_names_the_best_and_counts_the_rest():
         "      3    0.4    0            0.4",
         "      4    0.5    0            0.5",
         "  and 3 more",
+        "no trial reached the target with every seed",
         "1 stopped early",
         "1 diverged",
         "plan: map, 4 at a time",
