@@ -8,46 +8,16 @@ import functools
 import json
 import math
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
-import numpy as np
-
+from optlab.lab import _results_text
 from optlab.lab._outcome import Outcome, Trial
+from optlab.lab._ranking import Ranked, ranking, value_at
 from optlab.lab._space import Space
 
 Table = Literal["rows", "history"]
 Kind = Literal["curves", "sensitivity", "heat_map", "parallel"]
-_SHOWN = 5
-
-
-class Ranked(NamedTuple):
-    """A trial in its place.
-
-    Fields:
-      trial: its number.
-      hyperparameters: by name.
-      value: mean over the seeds of the metric at the end; `Task.worst` if a run diverged.
-      std: sample standard deviation over the seeds; NaN for one seed or a diverged run.
-      seeds: runs it is the mean of.
-      steps: updates each made, the fewest of them.
-      status: "done", "stopped" (by successive halving) or "diverged" (one run at least).
-
-    Example:
-      >>> import optlab as ol
-      >>> best = ol.lab.Ranked(3, {"learning_rate": 0.1}, 0.98, 0.01, 5, 300, "done")
-      >>> best.hyperparameters["learning_rate"]
-      0.1
-    """
-
-    trial: int
-    hyperparameters: Mapping[str, Any]
-    value: float
-    std: float
-    seeds: int
-    steps: int
-    status: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,7 +95,7 @@ class Results:
         """A dict for each evaluation of each run: trial, seed, step, each metric."""
         return [
             {"trial": outcome.trial, "seed": outcome.seed, "step": int(step)}
-            | {name: _at(outcome, name, i) for name in self.metrics}
+            | {name: value_at(outcome, name, i) for name in self.metrics}
             for outcome in self.outcomes
             for i, step in enumerate(outcome.evaluated)
         ]
@@ -249,20 +219,12 @@ class Results:
 
     @functools.cached_property
     def _ranking(self) -> list[Ranked]:
-        runs: dict[int, list[Outcome]] = {}
-        for outcome in self.outcomes:
-            runs.setdefault(outcome.trial, []).append(outcome)
-        ranked = [_ranked(t, runs[t.number], self) for t in self.trials if t.number in runs]
-        sign = 1 if self.mode == "min" else -1
-        return sorted(
-            ranked,
-            key=lambda r: (r.status == "diverged", -r.seeds, -r.steps, sign * r.value, r.trial),
-        )
+        return ranking(self.trials, self.outcomes, self.metric, self.mode)
 
     # --- inside
 
     def _row(self, outcome: Outcome) -> dict[str, Any]:
-        measured = {name: _at(outcome, name, -1) for name in self.metrics}
+        measured = {name: value_at(outcome, name, -1) for name in self.metrics}
         values, evaluated = outcome.metrics.get(self.metric, ()), outcome.evaluated
         known = [(float(v), int(step)) for v, step in zip(values, evaluated, strict=True)]
         known = [pair for pair in known if not math.isnan(pair[0])]
@@ -301,88 +263,7 @@ class Results:
         return self.rows if table == "rows" else self.history
 
     def __repr__(self) -> str:
-        return "\n".join([self._headline(), *self._best_few(), *self._footnotes()])
-
-    def _headline(self) -> str:
-        ranking = self._ranking
-        seeds = max((ranked.seeds for ranked in ranking), default=0)
-        steps = max((ranked.steps for ranked in ranking), default=0)
-        took = "" if math.isnan(self.seconds) else f", {self.seconds:.3g} s"
-        return (
-            f"{self.task_name}: {_count(len(ranking), 'trial')}, {_count(seeds, 'seed')} each, "
-            f"{_count(steps, 'step')}{took}"
-        )
-
-    def _best_few(self) -> Iterable[str]:
-        good = [ranked for ranked in self._ranking if ranked.status != "diverged"][:_SHOWN]
-        if not good:
-            return ["every trial has a run that diverged" if self._ranking else "no runs yet"]
-        several = any(ranked.seeds > 1 for ranked in good)
-        header = ["trial", self.metric, *(["std"] if several else []), *self.hyperparameters]
-        lines = [
-            [r.trial, r.value, *([r.std] if several else [])]
-            + [r.hyperparameters.get(name) for name in self.hyperparameters]
-            for r in good
-        ]
-        better = "less" if self.mode == "min" else "more"
-        target = "" if self.target is None else f", target {self.target:.4g}"
-        title = f"{self.metric} at the end, {better} is better{target}:"
-        return [title, *_columns([header, *[list(map(_shown, line)) for line in lines]])]
-
-    def _footnotes(self) -> Iterable[str]:
-        counts = Counter(ranked.status for ranked in self._ranking)
-        left = len(self._ranking) - _SHOWN - counts["diverged"]
-        if left > 0:
-            yield f"  and {left} more"
-        if self.target is not None and self._ranking:
-            missed = {row["trial"] for row in self.rows if row["steps_to_target"] is None}
-            reached = len(self._ranking) - len(missed)
-            who = f"{reached} of {_count(len(self._ranking), 'trial')}" if reached else "no trial"
-            yield f"{who} reached the target with every seed"
-        if counts["stopped"]:
-            yield f"{counts['stopped']} stopped early"
-        if counts["diverged"]:
-            yield f"{counts['diverged']} diverged"
-        waiting = len(self.trials) - len(self._ranking)
-        if waiting:
-            yield f"{waiting} not run"
-        if self.plan:
-            yield f"plan: {self.plan}"
-
-
-def _ranked(trial: Trial, runs: list[Outcome], results: Results) -> Ranked:
-    values = [_at(run, results.metric, -1) for run in runs]
-    statuses = {run.status for run in runs}
-    known = [value for value in values if value is not None]
-    value, std = (math.inf if results.mode == "min" else -math.inf), math.nan
-    # Losses may be finite and a metric not.
-    if "diverged" in statuses or not np.all(np.isfinite(known)):
-        status = "diverged"
-    else:
-        status = "stopped" if "stopped" in statuses else "done"
-        if len(known) == len(values):
-            value = float(np.mean(known))
-            std = float(np.std(known, ddof=1)) if len(known) > 1 else math.nan
-    steps = min(run.steps for run in runs)
-    return Ranked(trial.number, dict(trial.hyperparameters), value, std, len(runs), steps, status)
-
-
-def _at(outcome: Outcome, name: str, place: int) -> float | None:
-    values = outcome.metrics.get(name, ())
-    return float(values[place]) if len(values) else None
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _columns(lines: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  " + "  ".join(map(str.rjust, line, widths)) for line in lines]
+        return _results_text.text(self)
 
 
 def _finite(value: Any) -> Any:

@@ -1,0 +1,77 @@
+"""Which trial was best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from optlab.lab._outcome import Outcome, Trial
+
+
+class Ranked(NamedTuple):
+    """A trial in its place.
+
+    Fields:
+      trial: its number.
+      hyperparameters: by name.
+      value: mean over the seeds of the metric at the end; `Task.worst` if a run diverged.
+      std: sample standard deviation over the seeds; NaN for one seed or a diverged run.
+      seeds: runs it is the mean of.
+      steps: updates each made, the fewest of them.
+      status: "done", "stopped" (by successive halving) or "diverged" (one run at least).
+
+    Example:
+      >>> import optlab as ol
+      >>> best = ol.lab.Ranked(3, {"learning_rate": 0.1}, 0.98, 0.01, 5, 300, "done")
+      >>> best.hyperparameters["learning_rate"]
+      0.1
+    """
+
+    trial: int
+    hyperparameters: Mapping[str, Any]
+    value: float
+    std: float
+    seeds: int
+    steps: int
+    status: str
+
+
+def ranking(
+    trials: Sequence[Trial], outcomes: Sequence[Outcome], metric: str, mode: str
+) -> list[Ranked]:
+    """All trials that were run, the best first; see `Results.ranking`."""
+    runs: dict[int, list[Outcome]] = {}
+    for outcome in outcomes:
+        runs.setdefault(outcome.trial, []).append(outcome)
+    ranked = [_ranked(t, runs[t.number], metric, mode) for t in trials if t.number in runs]
+    sign = 1 if mode == "min" else -1
+    return sorted(
+        ranked,
+        key=lambda r: (r.status == "diverged", -r.seeds, -r.steps, sign * r.value, r.trial),
+    )
+
+
+def value_at(outcome: Outcome, name: str, place: int) -> float | None:
+    """The metric at an evaluation, -1 for the last; None where it was not taken."""
+    values = outcome.metrics.get(name, ())
+    return float(values[place]) if len(values) else None
+
+
+def _ranked(trial: Trial, runs: list[Outcome], metric: str, mode: str) -> Ranked:
+    values = [value_at(run, metric, -1) for run in runs]
+    statuses = {run.status for run in runs}
+    known = [value for value in values if value is not None]
+    value, std = (math.inf if mode == "min" else -math.inf), math.nan
+    # Losses may be finite and a metric not.
+    if "diverged" in statuses or not np.all(np.isfinite(known)):
+        status = "diverged"
+    else:
+        status = "stopped" if "stopped" in statuses else "done"
+        if len(known) == len(values):
+            value = float(np.mean(known))
+            std = float(np.std(known, ddof=1)) if len(known) > 1 else math.nan
+    steps = min(run.steps for run in runs)
+    return Ranked(trial.number, dict(trial.hyperparameters), value, std, len(runs), steps, status)
