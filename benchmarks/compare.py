@@ -91,8 +91,11 @@ def field(arguments: argparse.Namespace) -> None:
     for better, worse, task, measure in KNOWN:
         if {better, worse} <= set(arguments.optimizers) and task in arguments.tasks:
             found = comparison.verdict(better, worse, task=task, measure=measure)
-            verdict = "found" if found.better == better else f"not found: {found}"
-            print(f"known: {better} before {worse} on {task}, by {measure}: {verdict}")
+            verdict = "found" if found.better == better else "not shown"
+            print(
+                f"known: {better} before {worse} on {task}, by {measure}: {verdict} (p = "
+                f"{found.p:.2g}, among all comparisons {found.adjusted:.2g})"
+            )
     if arguments.report:
         comparison.to_html(arguments.report)
 

@@ -22,8 +22,9 @@ _planner     chooses the plan: what is known of the device, and short trials
 _halving     successive halving
 _progress    a bar of steps
 _sweep       trains a population of hyperparameters
-_results     what a sweep found, as tables
+_results     what a sweep found, as tables: _ranking, _results_text
 _compare     optimizers tuned with equal budgets, and tested: _compare_inputs, _compare_runs
+_compare_findings  scores, intervals and verdicts
 _comparison  what it found, as a table, plots and a report: _compare_table, _compare_plots, _html
 _statistics  whether two tuned optimizers differ
 _lr_range    which learning rates train, and which to begin with: _ramped
@@ -34,15 +35,17 @@ _fingerprint what tells one task from another
 
 from optlab.lab import plots, tasks
 from optlab.lab._compare import compare
-from optlab.lab._comparison import Comparison, Scored, Verdict
+from optlab.lab._compare_findings import Scored, Verdict
+from optlab.lab._comparison import Comparison
 from optlab.lab._dimensions import Dimension, choice, grid, integers, log_uniform, uniform
 from optlab.lab._load import load
 from optlab.lab._lr_range import LRRange, lr_range
 from optlab.lab._optuna import OptunaSampler, optuna_sampler
 from optlab.lab._outcome import Outcome, Trial
 from optlab.lab._plan import Plan
+from optlab.lab._ranking import Ranked
 from optlab.lab._recover import recover
-from optlab.lab._results import Ranked, Results
+from optlab.lab._results import Results
 from optlab.lab._space import Space, check_space
 from optlab.lab._store import Store, StoreError
 from optlab.lab._sweep import sweep

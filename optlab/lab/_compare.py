@@ -94,7 +94,9 @@ def compare(
 
     Special cases:
       A run that diverges counts as worse than any other, one that misses the target as needing
-      infinite steps. One study has little power where few trials are good: use 3 or more.
+      infinite steps. Power comes from studies, and from trials that are good: one study separates
+      only what differs in most of its best trials, a space of which a tenth is good needs 5
+      studies or more, and with many pairs and tasks each of them needs more evidence.
 
     Differs from AlgoPerf (Dahl et al.) in that luck is judged by a test, and that by default
     trials are chosen by the final metric, not by time to target.

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from optlab.lab import _compare_table
+from optlab.lab._compare_findings import Findings
 from optlab.lab._compare_runs import Judge, tuning_scores
-
-if TYPE_CHECKING:
-    from optlab.lab._comparison import Comparison
 
 # Okabe and Ito's colours, told apart by all; with markers and dashes, told apart in grey too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -23,7 +21,7 @@ WIDE_RANGE = 50.0  # beyond it, axes are logarithmic
 LONGEST = 18  # letters of a name
 
 
-def overview(comparison: Comparison, task: str) -> Any:
+def overview(comparison: Findings, task: str) -> Any:
     """The four pictures of a task in one figure."""
     has_target = comparison.judge(task).target is not None
     with _style() as plt:
@@ -39,7 +37,7 @@ def overview(comparison: Comparison, task: str) -> Any:
     return figure
 
 
-def pictures(comparison: Comparison, task: str | None) -> Iterator[tuple[str, Any]]:
+def pictures(comparison: Findings, task: str | None) -> Iterator[tuple[str, Any]]:
     """One figure each, with what it shows in words; of a task, or over all."""
     if task is None:
         drawn: list[Callable] = [profiles] if profiled(comparison) else []
@@ -55,7 +53,7 @@ def pictures(comparison: Comparison, task: str | None) -> Iterator[tuple[str, An
             plt.close(figure)
 
 
-def scores(axis: Any, comparison: Comparison, task: str) -> None:
+def scores(axis: Any, comparison: Findings, task: str) -> None:
     """Scores, their intervals, and the runs behind them."""
     judge, names = comparison.judge(task), comparison.order(task)[::-1]
     drawn: list[float] = []
@@ -84,7 +82,7 @@ def scores(axis: Any, comparison: Comparison, task: str) -> None:
     axis.set(title="Score, runs on test seeds", xlabel=f"{judge.metric} at the end")
 
 
-def steps(axis: Any, comparison: Comparison, task: str) -> None:
+def steps(axis: Any, comparison: Findings, task: str) -> None:
     """Steps to the target; an interval that reaches into "never" has an arrow."""
     judge, names = comparison.judge(task), comparison.order(task)[::-1]
     for place, name in enumerate(names):
@@ -105,7 +103,7 @@ def steps(axis: Any, comparison: Comparison, task: str) -> None:
     axis.set(title="Steps to the target (never: not reached)", xlabel=f"steps to {target}")
 
 
-def rates(axis: Any, comparison: Comparison, task: str) -> None:
+def rates(axis: Any, comparison: Findings, task: str) -> None:
     """Every trial of tuning by its learning rate; crosses at the edge diverged."""
     judge, drawn, lost = comparison.judge(task), [], []
     for name in comparison.optimizers:
@@ -146,7 +144,7 @@ def rates(axis: Any, comparison: Comparison, task: str) -> None:
     )
 
 
-def curves(axis: Any, comparison: Comparison, task: str) -> None:
+def curves(axis: Any, comparison: Findings, task: str) -> None:
     """Winners on test seeds: medians, and bands that hold the middle half of the runs."""
     judge, drawn = comparison.judge(task), []
     for name in comparison.optimizers:
@@ -174,12 +172,12 @@ def curves(axis: Any, comparison: Comparison, task: str) -> None:
     axis.set(title="Winners on test seeds", xlabel="steps", ylabel=judge.metric)
 
 
-def profiled(comparison: Comparison) -> bool:
+def profiled(comparison: Findings) -> bool:
     """Whether there are several tasks with targets to draw profiles of."""
     return sum(comparison.judge(task).target is not None for task in comparison.tasks) > 1
 
 
-def profiles(axis: Any, comparison: Comparison, task: None = None) -> None:
+def profiles(axis: Any, comparison: Findings, task: None = None) -> None:
     """The share of tasks on which an optimizer needs at most so many times the fewest steps.
 
     Source: E. Dolan, J. Moré, Benchmarking Optimization Software with Performance Profiles, 2002.
@@ -245,7 +243,7 @@ def _target(line: Callable, judge: Judge) -> None:
         line(judge.target, color="0.35", lw=1, ls=(0, (1, 2)))
 
 
-def _look(comparison: Comparison, name: str) -> dict[str, str]:
+def _look(comparison: Findings, name: str) -> dict[str, str]:
     place = list(comparison.optimizers).index(name)
     return {
         "color": COLOURS[place % len(COLOURS)],

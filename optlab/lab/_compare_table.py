@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optlab.lab import _compare_inputs
-
-if TYPE_CHECKING:
-    from optlab.lab._comparison import Comparison, Scored
+from optlab.lab._compare_findings import Findings, Scored
 
 HEADS = (
     "optimizer",
@@ -26,7 +23,7 @@ HEADS = (
 )
 
 
-def table(comparison: Comparison) -> str:
+def table(comparison: Findings) -> str:
     """All of it: tables, verdicts, protocol, notes."""
     parts = []
     for task in comparison.tasks:
@@ -40,7 +37,7 @@ def table(comparison: Comparison) -> str:
     return "\n\n".join(parts)
 
 
-def headline(comparison: Comparison, task: str) -> str:
+def headline(comparison: Findings, task: str) -> str:
     """What a table is about."""
     judge = comparison.judge(task)
     wanted = "less" if judge.mode == "min" else "more"
@@ -48,7 +45,7 @@ def headline(comparison: Comparison, task: str) -> str:
     return f"{task}: {judge.metric} after {judge.steps} steps ({wanted} is better), {target}"
 
 
-def cells(comparison: Comparison, task: str) -> list[tuple[str, ...]]:
+def cells(comparison: Findings, task: str) -> list[tuple[str, ...]]:
     """The rows of a task, as text."""
     found = []
     for row in comparison.rows:
@@ -78,7 +75,7 @@ def cells(comparison: Comparison, task: str) -> list[tuple[str, ...]]:
     return found
 
 
-def shown(comparison: Comparison, task: str | None) -> list[str]:
+def shown(comparison: Findings, task: str | None) -> list[str]:
     """Which differences are shown, in sentences."""
     found = []
     for measure, word in (("metric", "better than"), ("steps", "faster to the target than")):
@@ -89,17 +86,19 @@ def shown(comparison: Comparison, task: str | None) -> list[str]:
             others = comparison.better_than(name, task=task, measure=measure)  # type: ignore[arg-type]
             if others:
                 found.append(f"  {name} is {word} {listed(others)}")
-    pairs = [
-        f"{a} and {b}"
-        for a, b in itertools.combinations(comparison.optimizers, 2)
-        if not comparison.separated(a, b, task=task)
-    ]
-    if pairs and len(pairs) == len(comparison.optimizers) * (len(comparison.optimizers) - 1) // 2:
-        return [*found, "  no difference of scores shown"]
-    return [*found, *([f"  no difference of scores shown: {listed(pairs)}"] if pairs else [])]
+    what = "scores" if comparison.tuned_for == "metric" else "steps to the target"
+    names = list(comparison.optimizers)
+    alike = {
+        a: [b for b in names[i + 1 :] if not comparison.separated(a, b, task=task)]
+        for i, a in enumerate(names)
+    }
+    if all(len(others) == len(names) - 1 - i for i, others in enumerate(alike.values())):
+        return [*found, f"  no difference of {what} shown"]
+    pairs = "; ".join(f"{a} from {listed(others)}" for a, others in alike.items() if others)
+    return [*found, *([f"  no difference of {what} shown: {pairs}"] if pairs else [])]
 
 
-def protocol(comparison: Comparison) -> str:
+def protocol(comparison: Findings) -> str:
     """How it was done, in a paragraph."""
     many = len(comparison.tasks) > 1
     count = len(comparison.optimizers) * (len(comparison.optimizers) - 1) // 2
@@ -120,7 +119,7 @@ def protocol(comparison: Comparison) -> str:
     )
 
 
-def notes(comparison: Comparison) -> list[str]:
+def notes(comparison: Findings) -> list[str]:
     """What a reader should know."""
     found = [f"Note: {note}" for note in comparison.notes]
     for task in comparison.tasks:
@@ -139,7 +138,7 @@ def notes(comparison: Comparison) -> list[str]:
     return found
 
 
-def spaces(comparison: Comparison) -> list[tuple[str, str]]:
+def spaces(comparison: Findings) -> list[tuple[str, str]]:
     """What was searched for each optimizer."""
     task = comparison.tasks[0]
     return [

@@ -7,12 +7,10 @@ import html
 import io
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optlab.lab import _compare_plots, _compare_table
-
-if TYPE_CHECKING:
-    from optlab.lab._comparison import Comparison
+from optlab.lab._compare_findings import Findings
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -37,7 +35,7 @@ pre { white-space: pre-wrap; font-size: .8rem; }
 """.strip()
 
 
-def report(comparison: Comparison) -> str:
+def report(comparison: Findings) -> str:
     """The whole page."""
     names = ", ".join(comparison.optimizers)
     parts = [
@@ -67,11 +65,11 @@ def report(comparison: Comparison) -> str:
     )
 
 
-def _table(comparison: Comparison, task: str) -> str:
+def _table(comparison: Findings, task: str) -> str:
     return _rows(_compare_table.HEADS, _compare_table.cells(comparison, task), last="names")
 
 
-def _verdicts(comparison: Comparison, task: str | None) -> Iterable[str]:
+def _verdicts(comparison: Findings, task: str | None) -> Iterable[str]:
     sentences = "".join(
         f"<li>{_text(s.strip())}</li>" for s in _compare_table.shown(comparison, task)
     )
@@ -82,7 +80,7 @@ def _verdicts(comparison: Comparison, task: str | None) -> Iterable[str]:
     )
 
 
-def _matrix(comparison: Comparison, task: str | None) -> str:
+def _matrix(comparison: Findings, task: str | None) -> str:
     names = comparison.optimizers
     lines = []
     for a in names:
@@ -103,7 +101,7 @@ def _matrix(comparison: Comparison, task: str | None) -> str:
     return f'<div class="wide">{table}</div>'
 
 
-def _winners(comparison: Comparison, task: str) -> str:
+def _winners(comparison: Findings, task: str) -> str:
     lines = [
         (row["optimizer"], str(study + 1), json.dumps(_rounded(choice)))
         for row in comparison.rows
@@ -130,7 +128,7 @@ def _rows(heads: Sequence[str], lines: Iterable[Sequence[str]], last: str = "") 
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def _pictures(comparison: Comparison, task: str | None) -> str:
+def _pictures(comparison: Findings, task: str | None) -> str:
     figures = []
     for title, figure in _compare_plots.pictures(comparison, task):
         file = io.BytesIO()
