@@ -108,6 +108,41 @@ def test_what_is_better_is_separated_and_what_is_alike_is_not():
     assert found.order("bowl")[-1] == "bad"
 
 
+def test_what_was_tuned_for_is_what_is_judged():
+    rng = np.random.default_rng(0)
+    scores, results = drawn(rng, 0.0)
+    slow, fast = entry("slow", scores, results), entry("fast", scores, results)
+    tunings = [
+        tuning._replace(
+            tuned=[[run(JUDGE, 0.5, reached=20)] for _ in tuning.tuned],
+            tested={p: [run(JUDGE, 0.5, reached=20)] * 5 for p in tuning.tested},
+        )
+        for tuning in fast.tunings
+    ]
+    later = [
+        tuning._replace(
+            tuned=[[run(JUDGE, 0.5, reached=80)] for _ in tuning.tuned],
+            tested={p: [run(JUDGE, 0.5, reached=80)] * 5 for p in tuning.tested},
+        )
+        for tuning in slow.tunings
+    ]
+    entries = {
+        ("bowl", "slow"): slow._replace(tunings=later, tuned_for="steps"),
+        ("bowl", "fast"): fast._replace(tunings=tunings, tuned_for="steps"),
+    }
+    found = comparison(entries, tuned_for="steps")
+    assert found.verdict("slow", "fast").better == "fast"
+    assert not found.separated("slow", "fast", measure="metric")
+    assert found.score("bowl", "fast", "steps") == (20, 20, 20)
+    assert "no difference" not in str(found)
+
+
+def test_pairs_without_a_difference_are_listed():
+    text = str(made({"a": 0.0, "b": 0.0, "c": 3.0}))
+    assert "no difference of scores shown: a from b" in text
+    assert "no difference of scores shown\n" in str(made({"a": 0.0, "b": 0.0}))
+
+
 def test_names_and_their_order_do_not_change_verdicts():
     shifts = {"a": 0.0, "b": 0.15, "c": 0.3}
     rng = np.random.default_rng(5)
