@@ -26,6 +26,7 @@ from optlab.lab._space import Space
 METHODS = ("tpe", "gp", "cmaes")
 _NEEDS = {"gp": "torch", "cmaes": "cmaes"}
 _POPULATION = 8
+_STARTUP = 8  # random trials, before the method knows enough to propose: one such population
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,8 @@ def optuna_sampler(
 
     Args:
       method: "tpe", tree-structured Parzen estimators (multivariate); "gp", a Gaussian process
-        (needs PyTorch); "cmaes", an evolution strategy, for two or more ranges of numbers.
+        (needs PyTorch, and half a CPU second a trial; greenlet makes it faster); "cmaes", an
+        evolution strategy, for two or more ranges of numbers. The first eight trials are random.
       storage: None keeps the study in memory. A path is a journal file and a URL a database, which
         processes and machines share: each makes its own `budget` of trials, and all learn from all.
         Or one of Optuna's storage objects.
@@ -269,9 +271,11 @@ def _sampler(optuna: Any, method: str, seed: int | None, population: int) -> Any
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if method == "tpe":
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+            return optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=_STARTUP, multivariate=True, constant_liar=True
+            )
         if method == "gp":
-            return optuna.samplers.GPSampler(seed=seed)
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=_STARTUP)
         return optuna.samplers.CmaEsSampler(seed=seed, popsize=max(population, 2))
 
 
