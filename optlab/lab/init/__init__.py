@@ -3,7 +3,7 @@
 _init_report      the call
 _model            a module or function as one traced program
 _program          that program: a flat list of operations, run with taps
-_layers, _tails   products with parameters, and what follows each
+_layers, _tails   products with parameters, and what follows each; _layer is what is known of one
 _activations      functions of one number told from their values
 _measure          statistics of all layers, compiled once
 _candidates       ways to initialise; _unit_variance, _mirrored, _sample
@@ -14,19 +14,15 @@ _report, _table, _plot   how it is shown
 _coordinate_check   how a layer's output grows with the width
 """
 
-from optlab.lab.init._advice import Recommendation
 from optlab.lab.init._coordinate_check import CoordinateCheck, coordinate_check
 from optlab.lab.init._findings import Finding
 from optlab.lab.init._init_report import init_report
 from optlab.lab.init._report import InitReport
-from optlab.lab.init._summary import Summary
 
 __all__ = [
     "CoordinateCheck",
     "Finding",
     "InitReport",
-    "Recommendation",
-    "Summary",
     "coordinate_check",
     "init_report",
 ]

@@ -12,7 +12,7 @@ import jax
 from optlab import initializers
 from optlab.core import checks
 from optlab.lab.init import _mirrored, _sample
-from optlab.lab.init._layers import Layer
+from optlab.lab.init._layer import Layer
 from optlab.lab.init._measure import Meter
 from optlab.lab.init._model import as_glob
 

@@ -34,6 +34,18 @@ class CoordinateCheck:
       rows: a dict a width, seed, step and layer: `scale`, the mean size of an entry of the layer's
         output, and `change`, that of its difference from step 0.
       steps: updates made.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, optlab as ol
+      >>> def make_model(width):
+      ...     def init(key):
+      ...         return {"w": jax.random.normal(key, (8, width))}
+      ...     return (lambda params, x: x @ params["w"]), init
+      >>> x = jax.random.normal(jax.random.key(0), (32, 8))
+      >>> ol.lab.coordinate_check(
+      ...     make_model, [8, 64], optax.sgd(0.01), x, loss=lambda out, x: jnp.mean(out**2)
+      ... )
+      CoordinateCheck(1 layers, stable=False)
     """
 
     layers: tuple[Row, ...]

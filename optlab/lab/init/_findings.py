@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from optlab import initializers
-from optlab.lab.init._layers import Layer
+from optlab.lab.init._layer import Layer
 from optlab.lab.init._measure import STATISTICS, Measured
 from optlab.lab.init._summary import Summary
 
@@ -27,7 +27,13 @@ _CONDITION = 1e4
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """Attributes: kind: a short name of the rule; layers: where; text: what was measured; fix: what
-    to do; cause: the same as text, short, for the recommendation's sentence."""
+    to do; cause: the same as text, short, for the recommendation's sentence.
+
+    Example:
+      >>> from optlab.lab.init import Finding
+      >>> print(Finding("dead units", ("Dense_1",), "60% of the units are 0.", "Look at its bias."))
+      Dense_1: 60% of the units are 0. Look at its bias.
+    """
 
     kind: str
     layers: tuple[str, ...]

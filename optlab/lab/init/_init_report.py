@@ -11,6 +11,7 @@ import numpy as np
 
 from optlab.core import checks
 from optlab.lab.init import _advice, _candidates, _findings, _layers, _model, _summary
+from optlab.lab.init._layer import Layer
 from optlab.lab.init._measure import STATISTICS, Measured, Meter
 from optlab.lab.init._report import InitReport, Row, block_rows
 
@@ -49,9 +50,10 @@ def init_report(
       tx: an optimizer, for the ratio of its first update to the weights.
       candidates: `{name: initializer, or rules for initializers.reinitialize, or key -> params}`,
         or names out of the default ones. Default: lecun_normal, xavier_uniform, he_normal,
-        orthogonal (with the measured activation's gain), lsuv (scaled, and where the activation is not 0 at 0
-        centred, on the batch), for residual networks depth_scaled, and for chains of ReLU, GELU or
-        SiLU mirrored (orthogonal kernels for pairs of units, so that the network starts linear).
+        orthogonal (with the measured activation's gain), lsuv (scaled, and where the activation is
+        not 0 at 0 centred, on the batch), for residual networks depth_scaled, and for chains of
+        ReLU, GELU or SiLU mirrored (orthogonal kernels for pairs of units, so that the network
+        starts linear).
         Kernels get the axes that the products really sum over, whatever their names say.
       seeds: >= 5, draws of each candidate; the worst of them counts.
       key: for draws; `jax.random.key(0)` if None.
@@ -212,7 +214,7 @@ class Trials:
         return rows
 
 
-def _condition(layer: _layers.Layer, kernel: np.ndarray) -> float | None:
+def _condition(layer: Layer, kernel: np.ndarray) -> float | None:
     """Of the kernel as a matrix from inputs to outputs."""
     if layer.axes is None or layer.axes.batch_axis or not np.isfinite(kernel).all():
         return None

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optlab.lab.init import _unit_variance
-from optlab.lab.init._layers import Layer
+from optlab.lab.init._layer import Layer
 from optlab.lab.init._model import Model
 from optlab.lab.init._program import evaluate, read
 

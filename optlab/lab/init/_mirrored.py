@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from optlab.lab.init._layers import Layer
+from optlab.lab.init._layer import Layer
 from optlab.lab.init._model import Model
 from optlab.lab.init._program import Const
 

@@ -27,19 +27,33 @@ class InitReport:
         (first part of its path), `index`, `path`, `kind`, `activation` (told from its values;
         "none", "times c", "?" another function, "mixed"), `normalized`, `fan_in`, `fan_out`;
         `kernel_scale` (E w² times fan_in), `condition` (of the kernel as a matrix, None if large);
-        `input_rms`, `pre_mean`, `pre_std`, `post_mean`, `post_std` (before and behind the activation);
-        `signal` (spread between examples, behind the bias); `variety` (its share in what is passed on); `dead`,
-        `saturated` (shares); `gradient` (norm of the loss's gradient by the layer's output),
+        `input_rms`, `pre_mean`, `pre_std`, `post_mean`, `post_std` (before and behind the
+        activation); `signal` (spread between examples, behind the bias); `variety` (its share in
+        what is passed on); `dead`, `saturated` (shares); `gradient` (norm of the loss's gradient by
+        the layer's output),
         `parameter_gradient` (by its kernel), `update_ratio` (update over weight norm, None without
         `tx`).
       blocks: the same for blocks: signal and gradient at both ends, the worst of the rest.
       candidates: a dict a candidate, of its worst seed: `signal` (last layer over first),
-        `gradient` (first over last), `signal_depth`, `gradient_depth` (layers survived
-        within 1e-3 and 1e3), `variety`, `dead`, `saturated`, `condition` (of the input-output Jacobian, None if large),
+        `gradient` (first over last), `signal_depth`, `gradient_depth` (layers survived within 1e-3
+        and 1e3), `variety`, `dead`, `saturated`, `condition` (of the input-output Jacobian, None if
+        large),
         `score` (powers of ten lost; less is better), `seeds`, `formula`.
       findings: what is wrong with the parameters given.
       recommendation: what to do, with numbers before and after.
       seconds: what it took.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optlab as ol
+      >>> params = {"a": 0.01 * jax.random.normal(jax.random.key(0), (8, 8)), "b": jnp.eye(8)}
+      >>> x = jax.random.normal(jax.random.key(1), (32, 8))
+      >>> report = ol.lab.init_report(
+      ...     lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"], params, x, candidates=["orthogonal"]
+      ... )
+      >>> report
+      InitReport(1 findings, recommends 'orthogonal')
+      >>> sorted(report.params), report.rows[0]["activation"]
+      (['a', 'b'], 'tanh')
     """
 
     rows: tuple[Row, ...]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from optlab.lab.init._layers import Layer
+from optlab.lab.init._layer import Layer
 from optlab.lab.init._measure import STATISTICS, Measured
 
 LIMIT = 1e3  # a signal that grew, or fell, by this factor since the first layer is lost

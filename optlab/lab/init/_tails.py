@@ -2,80 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
 from optlab.lab.init import _activations
+from optlab.lab.init._layer import Layer, Origins
+from optlab.lab.init._model import Model
 from optlab.lab.init._program import PRODUCTS, Const, Node, evaluate, inner
 
-if TYPE_CHECKING:
-    from optlab.lab.init._layers import Layer, Origins
-    from optlab.lab.init._model import Model
-
-_ELEMENTWISE = frozenset(
-    [
-        "abs",
-        "acos",
-        "acosh",
-        "add",
-        "and",
-        "asin",
-        "asinh",
-        "atan",
-        "atan2",
-        "atanh",
-        "cbrt",
-        "ceil",
-        "clamp",
-        "convert_element_type",
-        "copy",
-        "cos",
-        "cosh",
-        "div",
-        "eq",
-        "erf",
-        "erf_inv",
-        "erfc",
-        "exp",
-        "exp2",
-        "expm1",
-        "floor",
-        "ge",
-        "gt",
-        "integer_pow",
-        "is_finite",
-        "le",
-        "log",
-        "log1p",
-        "logistic",
-        "lt",
-        "max",
-        "min",
-        "mul",
-        "ne",
-        "neg",
-        "nextafter",
-        "not",
-        "or",
-        "pow",
-        "rem",
-        "round",
-        "rsqrt",
-        "select_n",
-        "sign",
-        "sin",
-        "sinh",
-        "sqrt",
-        "square",
-        "stop_gradient",
-        "sub",
-        "tan",
-        "tanh",
-        "xor",
-    ]
-)
+_NAMES = """
+abs acos acosh add and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy cos
+cosh div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le log log1p logistic
+lt max min mul ne neg nextafter not or pow rem round rsqrt select_n sign sin sinh sqrt square
+stop_gradient sub tan tanh xor
+"""
+_ELEMENTWISE = frozenset(_NAMES.split())
 _REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_mean", "cumsum")
 
 

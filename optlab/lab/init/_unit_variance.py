@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optlab.lab.init._layers import Layer
+from optlab.lab.init._layer import Layer
 from optlab.lab.init._model import Model
 
 _OFF_ZERO = 1e-3

@@ -43,7 +43,7 @@ def test_sgd_moves_the_output_with_the_width(standard):
     first, last = standard.layers
     assert (first["layer"], last["layer"]) == ("a", "b")
     assert last["verdict"] == "grows"
-    assert last["slope"] == pytest.approx(1, abs=0.25)
+    assert last["slope"] == pytest.approx(1, abs=0.35)
     assert last["slope_at_start"] == pytest.approx(0, abs=0.25)
     assert first["verdict"] == "shrinks"  # a's gradient is b's size: 1/sqrt(width)
     assert not standard.stable
