@@ -139,9 +139,11 @@ def naive(comparison: ol.lab.Comparison, a: str, b: str) -> bool:
     (task,) = comparison.tasks
     judge = comparison.judge(task)
     x, y = (
-        np.array([judge.value(o, "metric") for o in comparison.entries[task, name].final_runs])
+        [judge.value(o, "metric") for o in comparison.entries[task, name].final_runs]
         for name in (a, b)
     )
+    if len(x) != len(y):  # a study in which all trials diverged has no winner
+        return False
     if not np.isfinite([x, y]).all():
         return False
     return bool(stats.ttest_rel(x, y).pvalue <= 0.05)
