@@ -188,7 +188,10 @@ def compare(
         finalists=finalists,
         level=level,
         tolerance=tolerance,
-        notes=tuple(inputs.remarks(spaces, trials)),
+        notes=(
+            *inputs.remarks(spaces, trials),
+            *inputs.too_little(trials, studies, finalists, pairs * len(listed), level),
+        ),
         seconds=time.perf_counter() - begun,
     )
 

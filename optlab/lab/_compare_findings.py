@@ -228,7 +228,10 @@ def _row(comparison: Findings, task: str, name: str) -> dict[str, Any]:
     reached = sum(math.isfinite(entry.judge.value(run, "steps")) for run in runs)
     diverged, trials = entry.diverged
     seconds = entry.compile_seconds + steps.value * entry.step_seconds
-    winners = [t.trials[w] for t, w in zip(entry.tunings, entry.winners, strict=True)]
+    winners = [
+        dict(tuning.trials[place]) if place in tuning.tested else None  # all trials failed
+        for tuning, place in zip(entry.tunings, entry.winners, strict=True)
+    ]
     row = {
         "task": task,
         "optimizer": name,
@@ -251,7 +254,7 @@ def _row(comparison: Findings, task: str, name: str) -> dict[str, Any]:
         "trials": trials,
         "better_than": comparison.better_than(name, task=task, measure="metric"),
         "faster_than": comparison.better_than(name, task=task, measure="steps"),
-        "hyperparameters": [dict(one) for one in winners],
+        "hyperparameters": winners,
     }
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from optlab.core import checks
-from optlab.lab import _population
+from optlab.lab import _population, _statistics
 from optlab.lab._space import Space, check_space
 from optlab.lab._task import Task
 
@@ -162,6 +162,20 @@ def remarks(spaces: Mapping[str, Space], trials: int) -> list[str]:
                 "some of them are repeated."
             )
     return found
+
+
+def too_little(
+    trials: int, studies: int, finalists: int, comparisons: int, level: float
+) -> list[str]:
+    """A remark where no data could show a difference after correction for all comparisons."""
+    p = _statistics.smallest_p(trials, studies, finalists)
+    if p * comparisons <= level:
+        return []
+    return [
+        f"So little can show no difference: with trials={trials}, studies={studies} and "
+        f"finalists={finalists} no p-value is below {p:.2g}, and {comparisons} comparisons at a "
+        f"level of {level:g} need {level / comparisons:.2g}. Use more studies."
+    ]
 
 
 def _all_different(what: str, names: Sequence[str]) -> None:

@@ -103,7 +103,7 @@ def _matrix(comparison: Findings, task: str | None) -> str:
 
 def _winners(comparison: Findings, task: str) -> str:
     lines = [
-        (row["optimizer"], str(study + 1), json.dumps(_rounded(choice)))
+        (row["optimizer"], str(study + 1), _rounded(choice))
         for row in comparison.rows
         if row["task"] == task
         for study, choice in enumerate(row["hyperparameters"])
@@ -112,8 +112,11 @@ def _winners(comparison: Findings, task: str) -> str:
     return f"<details><summary>Hyperparameters that won</summary>{table}</details>"
 
 
-def _rounded(choice: dict[str, Any]) -> dict[str, Any]:
-    return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in choice.items()}
+def _rounded(choice: dict[str, Any] | None) -> str:
+    if choice is None:
+        return "none: all trials failed"
+    short = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in choice.items()}
+    return json.dumps(short)
 
 
 def _rows(heads: Sequence[str], lines: Iterable[Sequence[str]], last: str = "") -> str:

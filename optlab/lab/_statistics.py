@@ -83,6 +83,13 @@ def finalists_needed(trials: int, studies: int, comparisons: int, level: float) 
     return min(trials, max(5, math.ceil(bits / studies)))
 
 
+def smallest_p(trials: int, studies: int, finalists: int) -> float:
+    """The p-value where all finalists of every study are of one side; no data give less."""
+    drawn = np.arange(min(finalists, trials))
+    one_side = float(np.prod((trials - drawn) / (2 * trials - drawn)))
+    return min(1.0, max(2 * one_side**studies, 1 / (1 + DEALS)))
+
+
 def exchange_test(a: Sequence[Study], b: Sequence[Study], finalists: int | None = None) -> float:
     """The p-value of "a and b are one process", two-sided; labels are dealt within each study.
 

@@ -232,6 +232,7 @@ def test_an_optimizer_all_of_whose_trials_diverge_loses_and_is_named():
     assert found.verdict("fine", "lost").better == "fine"
     assert "all trials of lost diverged" in str(found)
     assert "failed [failed, failed]" in str(found)
+    assert found.rows[1]["hyperparameters"] == [None] * 3
     both = comparison({("bowl", "x"): lost, ("bowl", "y"): lost})
     assert not both.separated("x", "y")
     assert "all trials of x, y diverged" in str(both)
@@ -344,6 +345,12 @@ def test_spaces_of_other_sizes_are_remarked_on():
     assert "3 decades of learning_rate; b: 9 decades" in remarks(a=RATES, b=wide)
     assert "differ in size" in remarks(a=RATES, b=both)
     assert "2 points" in remarks(a={"x": lab.grid([1, 2])}, b={"x": lab.grid([1, 2])})
+
+
+def test_budgets_that_can_show_nothing_are_remarked_on():
+    assert _compare_inputs.too_little(20, 3, 5, 15, 0.05) == []
+    (text,) = _compare_inputs.too_little(5, 1, 5, 15, 0.05)
+    assert "So little can show no difference: with trials=5, studies=1" in text
 
 
 TASK = lab.Task(

@@ -98,6 +98,14 @@ def test_the_finalists_suffice_to_reject_among_many_comparisons():
         assert stats.exchange_test(a, b, finalists) * comparisons <= LEVEL
 
 
+def test_no_data_give_less_than_the_smallest_p_value():
+    for trials, studies, finalists in ((20, 1, 7), (6, 2, 6), (5, 1, 3)):
+        a = [stats.study(np.arange(trials), np.zeros((trials, 2))) for _ in range(studies)]
+        b = [stats.study(np.arange(trials) + 99, np.ones((trials, 2))) for _ in range(studies)]
+        smallest = stats.smallest_p(trials, studies, finalists)
+        assert stats.exchange_test(a, b, finalists) == pytest.approx(smallest, rel=0.3)
+
+
 # --- laws
 
 arrays = hs.integers(0, 2**32 - 1).map(np.random.default_rng)
