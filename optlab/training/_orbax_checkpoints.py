@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from optlab.training._step_folders import MANIFEST, STATE
 from optlab.training.data._errors import extra
 
+_PARTICULARS = (  # paths below the folder that the message names anyway, numbers of open files
+    r' in OCDBT database at local file "[^"]*"',
+    r'Failed writing: "[^"]*": Failed to write \d+ bytes to file \d+: ',
+    r" \[os_error_code='\d+'\]",
+)
 _LOGGER = logging.getLogger("absl")
 
 
@@ -34,6 +40,7 @@ class Writer:
             ),
         )
         _LOGGER.addFilter(_is_news)
+        self._undo = _deaf_to_threads()
 
     def start(self, step: int, arrays: dict[str, Any], manifest: dict[str, Any]) -> None:
         """Returns when Orbax has copied the arrays, or holds them so that donation copies."""
@@ -54,6 +61,8 @@ class Writer:
             self._manager.close()
         finally:
             _LOGGER.removeFilter(_is_news)
+        if self.step is None:
+            self._undo()
 
 
 def read(folder: Any, targets: dict[str, Any], *, partial: bool) -> dict[str, Any]:
@@ -64,8 +73,11 @@ def read(folder: Any, targets: dict[str, Any], *, partial: bool) -> dict[str, An
         restore_args=ocp.checkpoint_utils.construct_restore_args(targets),
         partial_restore=partial,
     )
-    with _quiet(), _deaf_to_threads(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        return reader.restore(folder / STATE, args=args)
+    undo = _deaf_to_threads()
+    with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        found = reader.restore(folder / STATE, args=args)
+    undo()
+    return found
 
 
 def reason(error: Exception) -> str:
@@ -78,6 +90,8 @@ def reason(error: Exception) -> str:
     """
     text = str(error).strip() or type(error).__name__
     text = text.splitlines()[0].split(" [tensorstore_spec=")[0].split(" [source locations=")[0]
+    for particular in _PARTICULARS:
+        text = re.sub(particular, "", text)
     return text.rstrip(".")
 
 
@@ -101,17 +115,15 @@ def _quiet() -> Iterator[None]:
             _LOGGER.removeFilter(_is_news)
 
 
-@contextlib.contextmanager
-def _deaf_to_threads() -> Iterator[None]:
-    """Behind an array that cannot be read, TensorStore's threads call a loop that has closed.
+def _deaf_to_threads() -> Callable[[], None]:
+    """From now on, Python does not tell of threads that call a loop that has closed; the undoing.
 
-    They do so for as long as other reads are under way, hence also behind this block if it fails;
-    Python would print a trace for each.
+    TensorStore's do, behind an array that cannot be read or written, for as long as others are
+    under way: what failed is not undone.
     """
     before = sys.unraisablehook
     if getattr(before, "knows_threads", False):
-        yield
-        return
+        return lambda: None
 
     def hook(found: Any) -> None:
         error = found.exc_value
@@ -119,8 +131,10 @@ def _deaf_to_threads() -> Iterator[None]:
         if not (late and found.object is None):
             before(found)
 
+    def undo() -> None:
+        if sys.unraisablehook is hook:
+            sys.unraisablehook = before
+
     hook.knows_threads = True
     sys.unraisablehook = hook
-    yield
-    if sys.unraisablehook is hook:
-        sys.unraisablehook = before
+    return undo
