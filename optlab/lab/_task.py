@@ -188,7 +188,7 @@ class Task:
         """The loss alone, float32 at least."""
         loss = self.loss(params, batch, key)
         loss = loss[0] if isinstance(loss, tuple) else loss
-        return loss.astype(jnp.promote_types(loss.dtype, jnp.float32))
+        return loss.astype(jnp.float32) if jnp.finfo(loss.dtype).bits < 32 else loss
 
     def metrics(self, arrays: Mapping[str, PyTree], params: PyTree) -> dict[str, jax.Array]:
         """What `evaluate` says, by name."""
@@ -234,10 +234,10 @@ class Task:
         def start(params, arrays, key):
             batch = self.batch_at(arrays, key, jnp.int32(0))
             loss = self.loss(params, batch, key)
+            loss = loss[0] if isinstance(loss, tuple) else loss
             return loss, self.metrics(arrays, params)
 
         loss, metrics = jax.eval_shape(start, params, self.arrays, key)
-        loss = loss[0] if isinstance(loss, tuple) else loss
         if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
             found = f"{loss.dtype}{list(loss.shape)}" if hasattr(loss, "shape") else repr(loss)
             raise ValueError(

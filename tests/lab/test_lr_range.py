@@ -1,0 +1,162 @@
+"""`lr_range`: what it suggests, where it says that training diverges, and what it refuses."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optlab as ol
+from optlab.lab import Task
+from optlab.lab._lr_range import lr_range
+from optlab.lab._ramped import Ramped, of_rate
+
+STEPS = 80
+
+
+def parabola(curvature=1.0, noise=0.0, **changes):
+    """`curvature * x² / 2`: gradient descent diverges above 2 / curvature."""
+    fields = {
+        "name": "parabola",
+        "init": lambda key: 1 + 0.1 * jax.random.normal(key, (3,)),
+        "loss": lambda x, batch, key: curvature * jnp.square(x + batch).sum() / 2,
+        "batch": lambda key, step: noise * jax.random.normal(jax.random.fold_in(key, step), (3,)),
+        "steps": STEPS,
+    }
+    return Task(**(fields | changes))
+
+
+def find(task, make_tx, **changes):
+    given = {"low": 1e-4, "high": 100.0, "seeds": 2, "plan": "exact", "progress": False}
+    return lr_range(task, make_tx, **(given | changes))
+
+
+@functools.cache
+def found_for(curvature, ramp):
+    return find(parabola(curvature), ol.sgd, ramp=ramp)
+
+
+@pytest.mark.parametrize("ramp", [True, False])
+def test_rates_scale_as_the_loss_is_scaled_down(ramp):
+    found = [found_for(curvature, ramp) for curvature in (10.0, 1.0)]
+    assert np.isclose(found[1].suggestion / found[0].suggestion, 10, rtol=0.05)
+    assert np.isclose(found[1].diverges_at / found[0].diverges_at, 10, rtol=0.05)
+
+
+@pytest.mark.parametrize("ramp", [True, False])
+def test_the_suggestion_lies_below_where_gradient_descent_diverges(ramp):
+    found = found_for(1.0, ramp)
+    assert 0.3 < found.suggestion < 2
+    assert 1.7 < found.diverges_at < (20 if ramp else 4)  # a ramp grows back from nothing
+    assert found.losses.shape == (2, len(found.rates))
+    assert np.isclose(found.start, 1.5, rtol=0.3)
+    assert not found.note
+
+
+def test_a_ramp_makes_each_step_with_its_own_rate():
+    rates = np.geomspace(0.01, 1, 5)
+    tx = Ramped(of_rate(ol.sgd), 0.01, 1.0, 5)
+    params = jnp.zeros(())
+    state = tx.init(params)
+    for rate in rates:
+        update, state = tx.update(jnp.ones(()), state, params)
+        np.testing.assert_allclose(update, -rate, rtol=1e-5)
+    assert jax.tree.structure(tx.init(params)) == jax.tree.structure(state)
+
+
+def test_a_ramp_carries_the_optimizer_s_state_on():
+    tx = Ramped(of_rate(lambda rate: ol.sgd(rate, 0.5)), 1.0, 1.0001, 10)
+    params = jnp.zeros(())
+    state = tx.init(params)
+    updates = []
+    for _ in range(3):
+        update, state = tx.update(jnp.ones(()), state, params)
+        updates.append(float(update))
+    np.testing.assert_allclose(updates, [-1, -1.5, -1.75], rtol=1e-3)
+
+
+def keyword_only(*, learning_rate):
+    return ol.sgd(learning_rate)
+
+
+@pytest.mark.parametrize(
+    "make_tx",
+    [keyword_only, lambda rate: optax.sgd(rate)],
+    ids=["keyword", "first argument, Optax"],
+)
+def test_any_factory_of_a_learning_rate_will_do(make_tx):
+    expected = found_for(1.0, True)
+    np.testing.assert_allclose(find(parabola(), make_tx).mean, expected.mean, rtol=1e-5)
+
+
+def test_a_factory_that_looks_at_the_rate_needs_short_trials():
+    def choosy(learning_rate):
+        return ol.sgd(learning_rate if learning_rate < 1 else 1.0)
+
+    with pytest.raises(TypeError, match=r"traced rate, which it does not take.*ramp=False"):
+        find(parabola(), choosy)
+
+
+def test_noise_in_the_loss_is_no_fall():
+    task = parabola(noise=1.0)
+    found = find(task, ol.sgd, low=1e-9, high=1e-7, ramp=False)
+    assert found.suggestion is None
+    assert "fell at none of these rates" in found.note
+    assert "no learning rate" in str(found)
+
+
+def test_a_minimum_at_an_end_is_said():
+    assert "raise `high`" in find(parabola(), ol.sgd, high=0.1).note
+    assert "lower `low`" in find(parabola(), ol.sgd, low=1.0, steps=20, ramp=False).note
+
+
+def test_what_was_found_prints_and_becomes_json():
+    found = found_for(1.0, True)
+    assert str(found).startswith(f"parabola: {found.suggestion:.2g} (half the rate of the least")
+    assert f"diverges from {found.diverges_at:.2g} on" in str(found)
+    read = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert read["suggestion"] == found.suggestion
+    assert len(read["rates"]) == len(read["losses"][1]) == STEPS
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"low": 0.0}, "low must be a number > 0, got 0.0"),
+        ({"low": 1.0, "high": 1.0}, "low must be less than high, got 1 and 1"),
+        ({"steps": 20}, "a ramp over 6.0 decades needs at least 60 steps, got 20"),
+        ({"seeds": []}, "seeds must be different whole numbers"),
+        ({"seeds": [1, 1]}, "seeds must be different whole numbers"),
+        ({"seeds": 0}, "seeds must be a whole number >= 1"),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(changes, problem):
+    with pytest.raises(ValueError, match=problem):
+        find(parabola(), ol.sgd, **changes)
+
+
+def test_a_task_without_a_budget_asks_for_steps():
+    with pytest.raises(ValueError, match="does not say how many steps"):
+        find(parabola(steps=None), ol.sgd)
+
+
+@pytest.mark.parametrize("ramp", [True, False])
+def test_the_picture_shows_the_suggestion_and_the_divergence(ramp, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    from matplotlib import pyplot
+
+    found = found_for(1.0, ramp)
+    ax = found.plot()
+    try:
+        texts = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert f"suggested: {found.suggestion:.2g}" in texts
+        assert f"diverges from {found.diverges_at:.2g}" in texts
+        assert ax.get_xscale() == "log"
+        assert ax.figure.get_window_extent().width == 800
+        (curve,) = (line for line in ax.lines if "mean loss" in str(line.get_label()))
+        np.testing.assert_array_equal(curve.get_xdata(), found.rates)
+    finally:
+        pyplot.close(ax.figure)
