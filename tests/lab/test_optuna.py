@@ -4,8 +4,10 @@ import math
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import pytest
 
+import optlab as ol
 from optlab import lab
 from optlab.lab._samplers import make_sampler
 
@@ -101,6 +103,56 @@ def test_when_all_diverge_the_search_goes_on():
         sampler = start(method)
         for _ in range(4):
             sampler.tell([(trial, None) for trial in sampler.ask(8)])
+
+
+class Dies(Exception):
+    pass
+
+
+@pytest.mark.parametrize("method", CASES)
+def test_a_sweep_cut_short_in_a_population_goes_on_as_if_nothing_had_been(
+    tmp_path, monkeypatch, method
+):
+    valley = lab.Task(
+        name="valley",
+        init=lambda key: jnp.array([1.0, 1.0]),
+        loss=lambda params, batch, key: 5 * params[0] ** 2 + params[1] ** 2,
+        batch=lambda key, step: (),
+        steps=4,
+    )
+
+    def sweep(path):
+        return lab.sweep(
+            valley,
+            ol.sgd,
+            {"learning_rate": lab.log_uniform(1e-3, 1.0), "momentum": lab.uniform(0, 0.9)},
+            budget=12,
+            sampler=lab.optuna_sampler(method, population=4),
+            evaluations=2,
+            plan="exact",
+            store=path,
+            progress=False,
+        )
+
+    whole = sweep(tmp_path / "whole.db")
+    left, add = [6], lab.Store.add_outcomes
+
+    def failing(self, outcomes):
+        if left[0] == 0:
+            raise Dies
+        left[0] -= 1
+        add(self, outcomes)
+
+    monkeypatch.setattr(lab.Store, "add_outcomes", failing)
+    with pytest.raises(Dies):
+        sweep(tmp_path / "cut.db")
+    monkeypatch.undo()
+    cut = lab.load(tmp_path / "cut.db", valley)
+    assert len(cut.outcomes) == 6
+    assert cut.trials == whole.trials[:8]
+    resumed = sweep(tmp_path / "cut.db")
+    assert resumed.trials == whole.trials
+    assert resumed.history == whole.history
 
 
 # --- shared studies
