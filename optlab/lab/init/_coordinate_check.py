@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ import optax
 
 from optlab.core import checks
 from optlab.lab.init import _layers, _model, _plot, _table
+from optlab.lab.init._measure import quick_compilation
 from optlab.lab.init._program import evaluate, read
 
 PyTree = Any
@@ -134,15 +136,19 @@ def coordinate_check(
         that is no scalar, numbers that are not finite. TypeError: for what is no model.
 
     Example:
-      >>> import flax.linen as nn, jax, jax.numpy as jnp, optax, optlab as ol
+      >>> import jax, jax.numpy as jnp, optax, optlab as ol
       >>> def make_model(width):
-      ...     return nn.Sequential([nn.Dense(width), nn.relu, nn.Dense(1)])
+      ...     def init(key):
+      ...         a, b = jax.random.normal(key, (2, 8, width))
+      ...         return {"a": a / 8**0.5, "b": b[:1].T / width**0.5}
+      ...     return (lambda params, x: jnp.tanh(x @ params["a"]) @ params["b"]), init
       >>> x = jax.random.normal(jax.random.key(0), (32, 8))
       >>> check = ol.lab.coordinate_check(
-      ...     make_model, [32, 128, 512], optax.adam(0.01), x, loss=lambda out, x: jnp.mean(out**2)
+      ...     make_model, [16, 64, 256], optax.sgd(0.01), x,
+      ...     loss=lambda out, x: jnp.mean((out - 1) ** 2), steps=1,
       ... )
       >>> [layer["verdict"] for layer in check.layers]
-      ['stable', 'grows']
+      ['shrinks', 'grows']
 
     Source: G. Yang et al., Tensor programs V: tuning large neural networks via zero-shot
       hyperparameter transfer, 2022, arXiv:2203.03466, appendix D.1.
@@ -201,7 +207,7 @@ def _one_width(
             )
         return value, [env[x.pre] for x in layers]
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=quick_compilation())
     def step(leaves: list[Any], state: Any, first: Any, arrays: list[Any]) -> Any:
         (_, taken), gradients = jax.value_and_grad(outputs, has_aux=True)(leaves, arrays)
         first = taken if first is None else first

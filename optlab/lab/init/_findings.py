@@ -12,9 +12,9 @@ import numpy as np
 from optlab import initializers
 from optlab.lab.init._layer import Layer
 from optlab.lab.init._measure import STATISTICS, Measured
-from optlab.lab.init._summary import Summary
+from optlab.lab.init._summary import Summary, powers_of, trend
 
-_LOST = 1.0  # powers of ten between first layer and worst
+_LOST = 1.0  # powers of ten from the first layer to the last, by the trend
 _SATURATED = 0.3
 _DEAD = 0.5
 _ALIKE = 0.1
@@ -170,12 +170,13 @@ def _axes_text(axes: initializers.Axes) -> str:
 
 def _signal(start: Start) -> Iterator[Finding]:
     signal = start.column("signal")
-    powers = _powers(signal, signal[0])
-    place = int(np.argmax(np.abs(powers)))
-    if abs(powers[place]) < _LOST or place == 0:
+    powers = powers_of(signal, signal[0])
+    rise = trend(powers)
+    if abs(rise) < _LOST:
         return
-    falls = powers[place] < 0
-    rate = 10 ** (2 * powers[place] / place)
+    falls = rise < 0
+    place = int(np.argmin(powers) if falls else np.argmax(powers))
+    rate = 10 ** (2 * rise / (len(powers) - 1))
     said = "is lost" if abs(powers[place]) >= 8 else f"is {10 ** powers[place]:.2g} of the first"
     cause = f"the variance between examples {_times(rate)} at each layer (measured {rate:.2g})"
     yield Finding(
@@ -189,15 +190,15 @@ def _signal(start: Start) -> Iterator[Finding]:
 
 def _gradient(start: Start) -> Iterator[Finding]:
     gradient = start.column("gradient")
-    powers = _powers(gradient, gradient[-1])
-    place = int(np.argmax(np.abs(powers)))
-    steps = len(gradient) - 1 - place
-    if abs(powers[place]) < _LOST or steps == 0:
+    powers = powers_of(gradient, gradient[-1])
+    rise = -trend(powers)  # from the last layer to the first
+    if abs(rise) < _LOST:
         return
-    rate = 10 ** (powers[place] / steps)
+    place = int(np.argmin(powers) if rise < 0 else np.argmax(powers))
+    rate = 10 ** (rise / (len(powers) - 1))
     said = "nothing" if powers[place] <= -8 else f"{10 ** powers[place]:.2g} of the last layer's"
     yield Finding(
-        "gradient vanishes" if powers[place] < 0 else "gradient explodes",
+        "gradient vanishes" if rise < 0 else "gradient explodes",
         tuple(x.name for x in start.layers[place:]),
         f"the gradient's norm is multiplied by {rate:.2g} at each layer on its way back; "
         f"{said} arrives.",
@@ -282,7 +283,8 @@ def _updates(start: Start) -> Iterator[Finding]:
 
 def describe_start(start: Start) -> str:
     """`"relu with Var(w) = 0.98/fan_in (LeCun)"`: what most layers have."""
-    names = [x.activation.name for x in start.layers[:-1]] or ["none"]
+    names = [x.activation.name for x in start.layers[:-1]]
+    names = [x for x in names if x != "none" and not x.startswith("times")] or ["none"]
     activation = max(dict.fromkeys(names), key=names.count)
     factors, rules = [], []
     for layer in start.layers:
@@ -312,11 +314,6 @@ def _times(rate: float) -> str:
     if abs(math.log(rate / 2)) < 0.18:
         return "doubles"
     return "falls" if rate < 1 else "grows"
-
-
-def _powers(values: np.ndarray, reference: float) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.clip(np.nan_to_num(np.log10(values / reference), nan=0.0), -10, 10)
 
 
 def _where(start: Start, mask: np.ndarray) -> tuple[str, ...]:

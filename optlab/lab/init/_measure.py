@@ -50,11 +50,8 @@ class Meter:
     def __init__(self, model: Model, layers: list[Layer], loss: Any, tx: Any):
         self.model, self.layers, self.loss, self.tx = model, layers, loss, tx
         self.fit = _unit_variance.Fit(model, layers)
-        # Nothing runs often enough to earn back what optimising the code would cost.
-        on_cpu = jax.default_backend() == "cpu"
-        options: Any = {"xla_backend_optimization_level": 0} if on_cpu else None
-        self._run = jax.jit(self._measure, compiler_options=options)
-        self._jacobian = jax.jit(self._rows, compiler_options=options)
+        self._run = jax.jit(self._measure, compiler_options=quick_compilation())
+        self._jacobian = jax.jit(self._rows, compiler_options=quick_compilation())
 
     def __call__(self, leaves: list[Any], key: jax.Array) -> Measured:
         found = self._run(leaves, self.model.batch, key, np.float32(0))
@@ -216,6 +213,11 @@ class Meter:
         )
         rows = jax.lax.map(lambda cotangent: pull(cotangent)[0], basis)
         return rows.reshape(*rows.shape[:2], -1)[:, :_JACOBIAN_EXAMPLES]
+
+
+def quick_compilation() -> Any:
+    """Options for code that runs too rarely to earn back what optimising it would cost."""
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
 
 def _range(layer: Layer) -> tuple[float, float]:

@@ -51,7 +51,7 @@ class InitReport:
       ...     lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"], params, x, candidates=["orthogonal"]
       ... )
       >>> report
-      InitReport(1 findings, recommends 'orthogonal')
+      InitReport(0 findings, recommends 'orthogonal')
       >>> sorted(report.params), report.rows[0]["activation"]
       (['a', 'b'], 'tanh')
     """
@@ -116,7 +116,7 @@ class InitReport:
         given = self.layers(self.candidates[0]["candidate"])
         lines = [f"Initialisation of {len(given)} layers, as given", ""]
         lines += _table.layer_table(given)
-        if len(self.blocks) > 1 and len(given) > len(self.blocks):
+        if 1 < len(self.blocks) <= len(given) / 2:
             lines += ["", *_block_lines(self.blocks)]
         lines += ["", "Candidates, worst seed. Signal: last layer over first; gradient: first over"]
         lines[-1] += " last; score:"

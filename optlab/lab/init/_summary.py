@@ -12,6 +12,7 @@ from optlab.lab.init._measure import STATISTICS, Measured
 
 LIMIT = 1e3  # a signal that grew, or fell, by this factor since the first layer is lost
 _WORST = 10.0  # powers of ten; what non-finite, zero and equal units count as
+_AROUND = 0.3  # how much a layer counts that leaves the trend
 _MARGIN = 0.3  # a candidate must be better by a factor of two to be worth a change
 
 
@@ -50,14 +51,14 @@ def summarize(measured: Measured, layers: list[Layer], copies: list[bool]) -> Su
     signal, gradient = table["signal"], table["gradient"]
     hidden = slice(0, max(len(layers) - 1, 1))
     finite = bool(np.isfinite(measured.layers).all() and np.isfinite(measured.loss))
-    forward = _powers(signal, signal[0])
-    backward = _powers(gradient, gradient[-1])
+    forward = powers_of(signal, signal[0])
+    backward = powers_of(gradient, gradient[-1])
     # A stack whose every value is tiny or huge is no better for being so from the first layer on.
-    size = np.maximum(np.abs(_powers(table["pre_std"], 1.0)) - 1, 0)
+    size = np.maximum(np.abs(powers_of(table["pre_std"], 1.0)) - 1, 0)
     lost = np.clip(1 - table["variety"][hidden], 0, 1 - 10.0**-_WORST)
     parts = [
-        max(np.abs(forward).max(), size.max()),
-        np.abs(backward).max(),
+        max(_loss(forward), size.max()),
+        _loss(backward),
         -np.log10(1 - lost).min() if lost.size == 0 else (-np.log10(1 - lost)).max(),
         table["dead"][hidden].max(),
         table["saturated"][hidden].max(),
@@ -109,7 +110,7 @@ def equal_units(layers: list[Layer], leaves: list[Any]) -> list[bool]:
     return [known[layer.leaf] for layer in layers]
 
 
-def _powers(values: np.ndarray, reference: float) -> np.ndarray:
+def powers_of(values: np.ndarray, reference: float) -> np.ndarray:
     """log10 of ratios, within ±10; zeros are -10, and what is not finite +10."""
     if not np.isfinite(reference) or reference <= 0:
         return np.full(len(values), -_WORST)
@@ -118,6 +119,23 @@ def _powers(values: np.ndarray, reference: float) -> np.ndarray:
     return np.clip(
         np.nan_to_num(powers, nan=_WORST, posinf=_WORST, neginf=-_WORST), -_WORST, _WORST
     )
+
+
+def trend(powers: np.ndarray) -> float:
+    """How many powers of ten the values rise over all layers, by least squares.
+
+    Side branches, such as an attention's queries, may have small gradients by nature; what counts
+    is what goes on from layer to layer.
+    """
+    if len(powers) < 2:
+        return 0.0
+    return float(np.polyfit(np.linspace(0, 1, len(powers)), powers, 1)[0])
+
+
+def _loss(powers: np.ndarray) -> float:
+    rise = trend(powers)
+    around = np.abs(powers - powers[0] - rise * np.linspace(0, 1, len(powers))).max()
+    return abs(rise) + _AROUND * float(around)
 
 
 def _ratio(value: float, reference: float) -> float:
