@@ -225,7 +225,7 @@ class Probe(Wrapper):
     def _with_sketch(self, state: ProbeState, step: _Step) -> ProbeState:
         plan, leaves = step.plan(), step.measured(step.gradients)
         norms = measures.norms_of(plan, leaves)
-        sketch = measures.sketches(plan, leaves, norms, self._turn(state))
+        sketch = measures.sketches(plan, leaves, self._turn(state))
         return state._replace(sketch=sketch, previous_norms=norms)
 
     def _sampled(self, state: ProbeState, step: _Step, new: PyTree, after: PyTree) -> ProbeState:
@@ -251,7 +251,7 @@ class Probe(Wrapper):
             moments = {i: lax.stop_gradient(v) for i, v in moments.items()}
             values["second_moment_spread"] = measures.second_spread(plan, moments)
         if self.noise:
-            now = measures.sketches(plan, leaves, norms, self._turn(state))
+            now = measures.sketches(plan, leaves, self._turn(state))
             values |= measures.successive(plan, norms, now, state.sketch, state.previous_norms)
             if self.every == 1:
                 state = state._replace(sketch=now, previous_norms=norms)
@@ -381,8 +381,9 @@ def probe(
       A.3 with the two gradients as the small batches and their mean as the large one. It assumes
       that successive batches are independent and that parameters move little in one step; movement
       counts as noise. Ratios of averages over many samples are meant, not of one. c is exact for
-      vectors; for other arrays it is estimated from random projections onto their longest axis,
-      of length d, with a standard deviation of about sqrt(2 / d), new signs at each sample.
+      vectors and for parallel gradients; else, for arrays of two or more axes, it is estimated from
+      random projections onto the longest axis, of length d, with a standard deviation of at most
+      about sqrt(2 / d), new signs at each sample (with `every=1`: the same ones).
       Values that do not exist (a ratio to weights of norm 0, anything before the first sample) are
       0. Without `params` in `update`, weight norms are. A non-finite gradient gives NaN in what
       depends on it; a `guard` belongs inside to see such steps, outside to keep them from `tx`.

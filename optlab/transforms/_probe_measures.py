@@ -136,11 +136,12 @@ def norms_of(plan: Layout, leaves: Blocks) -> jax.Array:
     return jnp.sqrt(concatenated(squares(leaves), plan.dtype))
 
 
-def sketches(plan: Layout, leaves: Blocks, norms: jax.Array, turn: Any) -> jax.Array:
+def sketches(plan: Layout, leaves: Blocks, turn: Any) -> jax.Array:
     """Of each leaf's direction: sums along all axes but its longest, with random signs.
 
-    The inner product of two sketches with the same signs has the mean of that of the directions,
-    and a standard deviation of about `sqrt(2 / length)`; vectors are kept whole.
+    The cosine between two sketches with the same signs estimates that between the leaves, with a
+    standard deviation of at most about `sqrt(2 / length)`, 0 for parallel ones; vectors are kept
+    whole. Sketches have norm 1, or 0.
     """
     found = []
     for number, leaf in enumerate(leaves):
@@ -154,8 +155,9 @@ def sketches(plan: Layout, leaves: Blocks, norms: jax.Array, turn: Any) -> jax.A
         g = jnp.concatenate([g.real, g.imag], axis=1) if jnp.iscomplexobj(g) else g
         found.append(g.reshape(-1))
     owners = np.repeat(np.arange(len(plan.sketched)), plan.sketched)
-    lengths = jnp.where(norms > 0, norms, 1)
-    return concatenated(found, plan.dtype) / (lengths[owners] if found else 1)
+    sketch = concatenated(found, plan.dtype)
+    lengths = jnp.sqrt(jnp.zeros(len(plan.sketched), plan.dtype).at[owners].add(sketch * sketch))
+    return quotient(sketch, lengths[owners]) if found else sketch
 
 
 def quiet_units(leaves: Blocks) -> jax.Array:

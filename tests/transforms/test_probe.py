@@ -154,6 +154,15 @@ def test_vectors_are_compared_exactly():
     np.testing.assert_allclose(latest(state, "successive_cosine", "bias"), cosine, rtol=1e-5)
 
 
+def test_parallel_gradients_have_a_cosine_of_one():
+    def draw(i):
+        return jax.tree.map(lambda g: g * (-3.0 if i == 2 else 2.0), gradients(0))
+
+    _, state = run(t.probe(optimizers.sgd(0.1), every=2), 3, given=draw)
+    for layer in LAYERS:
+        np.testing.assert_allclose(latest(state, "successive_cosine", layer), -1, rtol=1e-5)
+
+
 def test_units_without_a_gradient_are_dead_until_they_have_one():
     def some(i):
         g = gradients(i)

@@ -44,7 +44,7 @@ class Finding:
     def __str__(self) -> str:
         where = f" in {listed(self.groups)}" if self.groups else ""
         return (
-            f"{self.rule}{where}, updates {self.first_step} to {self.last_step}: {self.measure} "
+            f"{self.rule}{where}, updates {self.first_step} to {self.last_step}: {self.measure}: "
             f"{self.value:.3g} (threshold {self.threshold:.3g}). {self.advice} [{self.source}]"
         )
 

@@ -225,7 +225,7 @@ def too_large(course: Course) -> Finding | None:
     at = np.nonzero(ratios >= LARGE_RATIO)[0]
     return _finding(
         course, "learning rate too large", None, at,
-        f"update norm over weight norm, at most (and weights or loss grew {grown:.3g}-fold)",
+        f"largest update norm over weight norm, where weights or loss grew {grown:.3g}-fold",
         peak, LARGE_RATIO, f"{sources.RATIO}; {sources.CATAPULT} (threshold ours)",
         "One update replaced a good part of what the weights were, and they ran away. Divide the "
         "learning rate by 10, or warm it up.",
@@ -301,7 +301,7 @@ def too_small(course: Course) -> Finding | None:
         return None
     return _finding(
         course, "learning rate too small", None, range(len(samples.steps)),
-        "update norm over weight norm, at most", peak, SMALL_RATIO,
+        "largest update norm over weight norm", peak, SMALL_RATIO,
         f"{sources.RATIO}; threshold: a tenth of it",
         "The weights stay what they are. Multiply the learning rate by 10 until the ratio is "
         "about 1e-3. (Fine-tuning may want this little.)",
@@ -330,8 +330,8 @@ RULES = (
     Rule("symmetric units", symmetry),
     Rule("exploding", exploding),
     Rule("vanishing", vanishing, ("exploding", "zero initialisation")),
-    Rule("dead units", dead_units, ("zero initialisation", "diverging")),
     Rule("learning rate too large", too_large, ("uphill",)),
+    Rule("dead units", dead_units, ("zero initialisation", "diverging")),
     Rule("learning rate at the edge of stability", edge_of_stability, ("learning rate too large",)),
     Rule("always clipped", always_clipped),
     Rule(
