@@ -227,7 +227,8 @@ def _row(comparison: Findings, task: str, name: str) -> dict[str, Any]:
     runs = entry.final_runs
     reached = sum(math.isfinite(entry.judge.value(run, "steps")) for run in runs)
     diverged, trials = entry.diverged
-    seconds = entry.compile_seconds + steps.value * entry.step_seconds
+    missed = math.isinf(steps.value)
+    seconds = math.inf if missed else entry.compile_seconds + steps.value * entry.step_seconds
     winners = [
         dict(tuning.trials[place]) if place in tuning.tested else None  # all trials failed
         for tuning, place in zip(entry.tunings, entry.winners, strict=True)

@@ -126,7 +126,7 @@ def volume(space: Space) -> tuple[str, float]:
         elif dimension.log:
             low, high = ends(dimension)
             size = math.log10(high / low)
-            what = f"{size:.3g} decades"
+            what = "1 decade" if f"{size:.3g}" == "1" else f"{size:.3g} decades"
         else:
             low, high = ends(dimension)
             size = high - low

@@ -233,6 +233,7 @@ def test_an_optimizer_all_of_whose_trials_diverge_loses_and_is_named():
     assert "all trials of lost diverged" in str(found)
     assert "failed [failed, failed]" in str(found)
     assert found.rows[1]["hyperparameters"] == [None] * 3
+    assert found.rows[1]["seconds_to_target"] == math.inf
     both = comparison({("bowl", "x"): lost, ("bowl", "y"): lost})
     assert not both.separated("x", "y")
     assert "all trials of x, y diverged" in str(both)
