@@ -49,6 +49,14 @@ class LRRange:
       steps: of each run.
       plan: how the runs were computed.
       seconds: that it took.
+
+    Example:
+      >>> import optlab as ol
+      >>> found = ol.lab.lr_range(
+      ...     ol.lab.tasks.rosenbrock(steps=100), ol.adam, low=1e-3, seeds=2, progress=False
+      ... )
+      >>> isinstance(found, ol.lab.LRRange), found.losses.shape == (2, len(found.rates))
+      (True, True)
     """
 
     task_name: str

@@ -21,6 +21,14 @@ def rates(found: Any, ax: Any = None) -> Any:
 
     Raises:
       ImportError: without matplotlib.
+
+    Example:
+      >>> import optlab as ol
+      >>> found = ol.lab.lr_range(
+      ...     ol.lab.tasks.rosenbrock(steps=100), ol.adam, ramp=False, seeds=2, progress=False
+      ... )
+      >>> ol.lab.plots.rates(found).get_xscale()
+      'log'
     """
     blue, red, green = _style.COLORS[:3]
     ax = _style.axes(ax)
