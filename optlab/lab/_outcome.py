@@ -14,6 +14,11 @@ class Trial(NamedTuple):
     Fields:
       number: its place in the study, from 0.
       hyperparameters: what `make_tx` was called with, by name: numbers, strings, booleans, None.
+
+    Example:
+      >>> import optlab as ol
+      >>> ol.lab.Trial(0, {"learning_rate": 0.1}).hyperparameters
+      {'learning_rate': 0.1}
     """
 
     number: int
@@ -35,6 +40,15 @@ class Outcome(NamedTuple):
       metrics: {name: float[evaluations]}, those of `Task.evaluate`, and "train_loss", the mean of
         the losses since the evaluation before.
       seconds: that the run took; of a chunk of runs, an equal share. Compilation apart.
+
+    Example:
+      >>> import optlab as ol
+      >>> results = ol.lab.sweep(
+      ...     ol.lab.tasks.quadratic(dimension=4), ol.sgd, {"learning_rate": 0.1}, progress=False
+      ... )
+      >>> outcome = results.outcomes[0]
+      >>> outcome.status, outcome.steps, outcome.losses.shape
+      ('done', 300, (300,))
     """
 
     trial: int

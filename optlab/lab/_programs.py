@@ -7,6 +7,7 @@ one would compute it alone.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +22,10 @@ from optlab import transforms
 from optlab.lab._task import Task
 
 PyTree = Any
+
+# On a CPU, library calls (LAPACK: qr, eigh, svd ...) block threads of the pool that they wait for;
+# two programs with such calls at once may wait for ever.
+_LIBRARY_CALLS = threading.Lock()
 
 
 class Run(NamedTuple):
@@ -121,7 +126,8 @@ class Programs:
 
         def compiled(function: Callable, *given: Any, axes: tuple, donate: tuple = ()) -> Any:
             mapped = jax.vmap(function, in_axes=axes) if width > 1 else function
-            return jax.jit(mapped, donate_argnums=donate).lower(*given).compile()
+            program = jax.jit(mapped, donate_argnums=donate).lower(*given).compile()
+            return _Guarded(program) if _may_block(program, device) else program
 
         self._start = compiled(
             partial(start, task), arrays, many(tx), many(self._shape(seed)), axes=(None, 0, 0)
@@ -190,6 +196,24 @@ class Programs:
         if self.width == 1:
             return leaf
         return jax.ShapeDtypeStruct((self.width, *leaf.shape), leaf.dtype, sharding=leaf.sharding)
+
+
+class _Guarded:
+    """A program that runs when no other of this kind does."""
+
+    def __init__(self, program: Any):
+        self._program = program
+
+    def __call__(self, *given: Any) -> Any:
+        with _LIBRARY_CALLS:
+            return jax.block_until_ready(self._program(*given))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._program, name)
+
+
+def _may_block(program: Any, device: jax.Device) -> bool:
+    return device.platform == "cpu" and "custom-call" in (program.as_text() or "")
 
 
 def _run_like(task: Task, *given: Any) -> tuple[Run, list[str | None]]:

@@ -259,6 +259,19 @@ def test_averaged_parameters_are_those_judged():
     assert found.metrics["value"][0] == ol.eval_params(run.state, run.params)
 
 
+def test_workers_that_call_lapack_do_not_wait_for_each_other():
+    """Without a lock, two QR decompositions of many matrices at once stand still for ever."""
+    draw = jax.vmap(lambda key: ol.initializers.orthogonal()(key, (32, 32), jnp.float32))
+    problem = task(
+        init=lambda key: {"w": draw(jax.random.split(key, 12))[:3, 0, 0], "b": jnp.zeros(())}
+    )
+    one = engine(problem, plan=Plan(workers=2))
+    programs = one.programs(ol.adam(0.1), one.devices()[0])
+    assert isinstance(programs._start, _programs._Guarded)
+    assert not isinstance(programs._segment, _programs._Guarded)
+    assert len(outcomes(one, members([0.1], seeds=range(16)))) == 16
+
+
 def test_an_error_in_a_worker_reaches_the_caller():
     def fails(step):
         raise RuntimeError("told")
