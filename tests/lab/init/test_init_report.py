@@ -58,14 +58,14 @@ def test_statistics_are_those_of_the_layers(relu):
 
 
 def test_gradients_are_those_of_the_loss():
-    params = drawn(RELU)
-    targets = jnp.ones((32, 4))
+    model = Deep(3)
+    params, targets = drawn(model), jnp.ones((32, 4))
 
     def loss(out, batch):
         return jnp.mean((out - batch[1]) ** 2)
 
-    report = init_report(RELU, params, (X, targets), loss=loss, candidates=["lecun_normal"])
-    expected = jax.grad(lambda p: loss(RELU.apply({"params": p}, X), (X, targets)))(params)
+    report = init_report(model, params, (X, targets), loss=loss, candidates=["lecun_normal"])
+    expected = jax.grad(lambda p: loss(model.apply({"params": p}, X), (X, targets)))(params)
     for row in report.layers("as given"):
         kernel = expected[row["layer"]]["kernel"]
         assert row["parameter_gradient"] == pytest.approx(float(jnp.linalg.norm(kernel)), rel=1e-4)
@@ -154,11 +154,11 @@ def test_rules_draw_what_the_report_measured(relu):
 
 
 def test_units_that_are_copies_are_found():
-    model = Deep(6, 16, jnp.tanh)
+    model = Deep(4, 16, jnp.tanh)
     params = jax.tree.map(lambda w: jnp.full_like(w, 0.1), drawn(model))
     report = init_report(model, params, X, candidates=["lecun_normal", "he_normal"])
     assert report.findings[0].kind == "equal units"
-    assert len(report.findings[0].layers) == 6
+    assert len(report.findings[0].layers) == 4
     assert report.recommendation.name != "as given"
     assert by_name(report)["he_normal"]["copies"] == 0
 
@@ -236,6 +236,7 @@ def test_what_initialisation_cannot_do_is_said():
 # --- models of other kinds, candidates of one's own
 
 
+@pytest.mark.slow
 def test_nnx_modules_get_states_back():
     model = Chain(nnx.Rngs(0))
     report = init_report(model, None, X, candidates=["orthogonal"])
@@ -341,8 +342,12 @@ def test_unknown_candidates_are_refused():
         init_report(RELU, params, X, candidates=["he_norm"])
     with pytest.raises(TypeError, match="candidate 'x' must be an initializer"):
         init_report(RELU, params, X, candidates={"x": 3})
+
+
+@pytest.mark.slow
+def test_candidates_of_another_structure_are_refused():
     with pytest.raises(ValueError, match="made parameters of another structure"):
-        init_report(RELU, params, X, candidates={"x": lambda key: {"w": jnp.ones(3)}})
+        init_report(RELU, drawn(RELU), X, candidates={"x": lambda key: {"w": jnp.ones(3)}})
 
 
 def test_a_loss_that_is_no_scalar_is_refused():
