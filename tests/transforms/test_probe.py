@@ -190,6 +190,7 @@ def test_clipped_steps_between_samples_are_counted(scheduled):
     assert latest(state, "clipped_fraction") == 2 / 8  # updates 5 and 9 of 2 to 9
 
 
+@slow
 def test_clips_that_keep_no_record_are_seen_at_samples():
     tx = core.chain(t.clip_by_value(1.0), optimizers.sgd(0.1))
     _, state = run(t.probe(tx), 1)
@@ -227,6 +228,7 @@ def test_groups_are_layers_in_natural_order():
     assert groups == [*(f"params/encoder/layers_{i}" for i in (1, 2, 10)), "params/head"]
 
 
+@slow
 def test_selectors_make_groups_which_may_overlap():
     chosen = {"kernels": selectors.kernels, "first": selectors.path("Dense_0/*")}
     _, state = run(t.probe(optimizers.sgd(0.1), groups=chosen), 1)
@@ -263,6 +265,7 @@ def test_nothing_that_grows_with_the_parameters_is_kept():
     assert len(jax.tree.leaves(bare.init(params()))) < len(jax.tree.leaves(tx.init(params())))
 
 
+@slow
 def test_many_layers_are_measured_as_one_by_one():
     """Leaves of one shape are measured together; the numbers are each layer's own."""
     p = {

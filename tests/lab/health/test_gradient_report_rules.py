@@ -44,7 +44,12 @@ def rules_of(run):
     return {finding.rule for finding in gradient_report(state, losses=losses).findings}
 
 
-@pytest.mark.parametrize("rule", ILL)
+DEEP_ONES = ("exploding", "vanishing")  # a program of their own to compile
+
+
+@pytest.mark.parametrize(
+    "rule", [pytest.param(r, marks=pytest.mark.slow if r in DEEP_ONES else ()) for r in ILL]
+)
 def test_an_illness_is_found_and_no_other(rule):
     found = rules_of(ILL[rule]())
     assert rule in found
