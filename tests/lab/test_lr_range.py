@@ -115,7 +115,7 @@ def test_a_minimum_at_an_end_is_said():
 
 def test_what_was_found_prints_and_becomes_json():
     found = found_for(1.0, True)
-    assert str(found).startswith(f"parabola: {found.suggestion:.2g} (half the rate of the least")
+    assert str(found).startswith(f"parabola: {found.suggestion:.2g} (the rate of the least")
     assert f"diverges from {found.diverges_at:.2g} on" in str(found)
     read = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert read["suggestion"] == found.suggestion
