@@ -57,11 +57,9 @@ class Writer:
 
     def close(self) -> None:
         """Ends Orbax's threads."""
-        try:
-            self._manager.close()
-        finally:
+        self._manager.close()
+        if self.step is None:  # else threads that fail as well may still be about to say so
             _LOGGER.removeFilter(_is_news)
-        if self.step is None:
             self._undo()
 
 
