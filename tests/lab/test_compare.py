@@ -14,6 +14,7 @@ from optlab import lab
 from optlab.lab import _compare_inputs, _compare_plots, _html
 from optlab.lab._compare import STUDY, TEST
 from optlab.lab._compare_runs import Entry, Judge, Tuning
+from optlab.lab._engine import Engine
 from optlab.lab._outcome import Outcome
 
 RATES = {"learning_rate": lab.log_uniform(1e-3, 1)}
@@ -455,8 +456,15 @@ def test_costs_are_those_of_the_optimizer(trained):
     assert all(row["compile_seconds"] > 0 and row["step_seconds"] > 0 for row in rows.values())
 
 
-def test_a_store_goes_on_where_it_was_without_training_again(trained):
+def test_a_store_goes_on_where_it_was_without_training_again(trained, monkeypatch):
     found, options = trained
+    made, train = [], Engine.train
+
+    def counted(self, members, **options):
+        made.extend((member.trial, member.seed) for member in members)
+        return train(self, members, **options)
+
+    monkeypatch.setattr(Engine, "train", counted)
     with sqlite3.connect(options["store"]) as file:
         before = file.execute("SELECT count(*) FROM outcomes").fetchone()[0]
         file.execute("DELETE FROM outcomes WHERE trial = 3")
@@ -467,6 +475,7 @@ def test_a_store_goes_on_where_it_was_without_training_again(trained):
             assert one.trials == other.trials
             for few, same in zip(one.tuned, other.tuned, strict=True):
                 np.testing.assert_array_equal(few[0].losses, same[0].losses)
+    assert {trial for trial, _ in made} == {3}
     assert again.verdict("sgd", "momentum")[:3] == found.verdict("sgd", "momentum")[:3]
     with lab.Store(options["store"]) as store:
         assert len(store.outcomes()) == before
