@@ -22,7 +22,7 @@ _route, _freeze        other links for other groups of parameters
 _store, _state_fields  another link's state, kept in fewer bytes
 _with_master, _apply_updates   16-bit parameters that learn
 _describe              the table of what happens to which parameter
-_probe, _probe_groups, _probe_measures, _probe_inside   what happens to each layer, measured
+_probe, _probe_state, _probe_groups, _probe_measures, _probe_inside   a look at each layer
 _migrate, _reset, _state_entries   states edited: for another transformation, afresh in parts
 _sharding, _zero1, _offload, _meshes   where a state lies: which devices, which memory
 """

@@ -183,7 +183,7 @@ def measured(
         *(summed_up(~jnp.isfinite(g)) for g in gradients),
         *map(_apart, gradients),
     ]
-    table = concatenated(sums, plan.dtype).reshape(-1, len(plan.sizes))
+    table = concatenated(sums, plan.dtype).reshape(5 + (params is not None), len(plan.sizes))
     updated, *weights, products, zeros, bad, apart = table
     u_norm, p_norm = jnp.sqrt(updated), jnp.sqrt(weights[0]) if weights else 0 * updated
     gradient, update, weight = (grouped(plan, n) for n in (g_norm, u_norm, p_norm))

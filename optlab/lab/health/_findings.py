@@ -29,6 +29,14 @@ class Finding:
       threshold: the number from which on, or under which, it is an illness.
       source: author, year, where; a threshold that is not theirs says so in `measure`.
       advice: what it means, and what to do.
+
+    Example:
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> tx, params = ol.probe(ol.sgd(1e-7)), {"Dense_0": {"kernel": jnp.eye(2)}}
+      >>> updates, state = tx.update(params, tx.init(params), params)
+      >>> finding = ol.lab.gradient_report(state).findings[0]
+      >>> finding.rule, finding.threshold
+      ('learning rate too small', 0.0001)
     """
 
     rule: str

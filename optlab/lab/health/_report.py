@@ -34,6 +34,14 @@ class GradientReport:
       findings: what is wrong; empty for a healthy training.
       samples: the measurements as arrays.
       loss_steps, losses: the losses that are known, and the updates they are of.
+
+    Example:
+      >>> import jax.numpy as jnp, optlab as ol
+      >>> tx, params = ol.probe(ol.sgd(0.1)), {"Dense_0": {"kernel": jnp.eye(2)}}
+      >>> updates, state = tx.update(params, tx.init(params), params)
+      >>> report = ol.lab.gradient_report(state)
+      >>> [(row["group"], round(row["update_ratio"], 3)) for row in report.rows]
+      [('Dense_0', 0.1)]
     """
 
     findings: tuple[Finding, ...]
