@@ -128,10 +128,7 @@ def rates(axis: Any, comparison: Findings, task: str) -> None:
             axis.plot(np.array(x)[order], middle, look["dash"], lw=1.4, color=look["color"])
         drawn += y
     start = judge.start if math.isfinite(judge.start) else None
-    limits = _trimmed(judge, drawn, start)
-    _scaled(axis.set_yscale, judge, drawn)
-    if limits is not None:
-        axis.set_ylim(*limits)
+    _vertical(axis, judge, drawn, start)
     bottom = 0.02 if judge.mode == "max" else 0.98
     for rate, colour in lost:
         axis.plot(rate, bottom, "x", ms=5, color=colour, transform=axis.get_xaxis_transform())
@@ -164,10 +161,7 @@ def curves(axis: Any, comparison: Findings, task: str) -> None:
         axis.plot(longest, middle, look["dash"], color=look["color"], label=_plain(name), lw=1.6)
         axis.fill_between(longest, low, high, color=look["color"], alpha=0.15, lw=0)
         drawn += [float(v) for v in middle if math.isfinite(v)]
-    limits = _trimmed(judge, drawn, None)
-    _scaled(axis.set_yscale, judge, drawn)
-    if limits is not None:
-        axis.set_ylim(*limits)
+    _vertical(axis, judge, drawn, None)
     _target(axis.axhline, judge)
     axis.set(title="Winners on test seeds", xlabel="steps", ylabel=judge.metric)
 
@@ -213,29 +207,34 @@ def _smoothed(values: np.ndarray, judge: Judge) -> np.ndarray:
     return np.median(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
 
 
-def _trimmed(
-    judge: Judge, values: Sequence[float], start: float | None
-) -> tuple[float, float] | None:
-    """Limits that leave out what is far worse than the start, so that the rest can be seen."""
+def _vertical(axis: Any, judge: Judge, values: Sequence[float], start: float | None) -> None:
+    """Scale and limits, which leave out what is far worse than the start, so that the rest can be
+    seen."""
     if not values:
-        return None
+        return
+    log = _scaled(axis.set_yscale, judge, values)
     signed = judge.sign * np.array(values)
     best = signed.min()
     worst = judge.sign * start if start is not None else float(np.quantile(signed, 0.95))
     worst = max(min(worst, signed.max()), float(np.quantile(signed, 0.5)))
     if judge.target is not None:
-        best = min(best, judge.sign * judge.target)
-    if judge.sign > 0 and best > 0 and worst / best > WIDE_RANGE:
-        return best / 2, worst * 2
-    pad = 0.06 * (worst - best) or 0.1
-    low, high = sorted((judge.sign * (best - pad), judge.sign * (worst + pad)))
-    return low, high
+        best, worst = min(best, judge.sign * judge.target), max(worst, judge.sign * judge.target)
+    if log:
+        low, high = sorted((judge.sign * best, judge.sign * worst))
+        pad = max((high / low) ** 0.06, 1.1)
+        axis.set_ylim(low / pad, high * pad)
+    else:
+        pad = 0.06 * (worst - best) or 0.1
+        axis.set_ylim(*sorted((judge.sign * (best - pad), judge.sign * (worst + pad))))
 
 
-def _scaled(set_scale: Callable, judge: Judge, values: Sequence[float]) -> None:
+def _scaled(set_scale: Callable, judge: Judge, values: Sequence[float]) -> bool:
+    """Makes an axis logarithmic where that is better; whether it did."""
     known = [*values, *([] if judge.target is None else [judge.target])]
-    if known and min(known) > 0 and max(known) / min(known) > WIDE_RANGE:
+    log = bool(known) and min(known) > 0 and max(known) / min(known) > WIDE_RANGE
+    if log:
         set_scale("log")
+    return log
 
 
 def _target(line: Callable, judge: Judge) -> None:

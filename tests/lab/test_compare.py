@@ -324,6 +324,20 @@ def test_pictures_have_every_optimizer_and_close_their_figures():
     plt.close(figure)
 
 
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("values", [[0.02, 0.03, 0.05, 900.0], [-3.0, 1.0], [5.0], [1e-12, 2.0]])
+def test_axes_fit_any_range_of_values(mode, values):
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots()
+    for start in (None, 0.5):  # warnings are errors here
+        _compare_plots._vertical(axis, JUDGE._replace(mode=mode), values, start)
+        low, high = axis.get_ylim()
+        assert low <= (min(values) if mode == "min" else max(values)) <= high
+        assert low <= JUDGE.target <= high
+    plt.close(figure)
+
+
 # --- spaces and names
 
 
