@@ -173,7 +173,7 @@ class Bench:
     def _leaves(self) -> list[Any]:
         return self.model.leaves(self.model.params)
 
-    def _sample(self, rules: Mapping[str, Any], seed: int, leaves: list[Any]) -> list[Any]:
+    def _sample(self, rules: Mapping[Hashable, Any], seed: int, leaves: list[Any]) -> list[Any]:
         new = list(leaves)
         for x in self.kernels:
             rule = rules.get(as_glob(x.path))
@@ -189,7 +189,7 @@ class Bench:
             [jax.device_put(new, getattr(old, "sharding", None)) for new, old in pairs]
         )
 
-    def _told(self, rules: dict[str, Any]) -> dict[str, Any]:
+    def _told(self, rules: dict[str, Any]) -> dict[Hashable, Any]:
         axes = {x.path: x.axes for x in self.kernels}
         return {as_glob(path): with_axes(rule, axes[path]) for path, rule in rules.items()}
 

@@ -108,7 +108,9 @@ class Meter:
         taken = [(*t, g) for t, g in zip(taken, back, strict=True)]
         return Measured(
             self._rows_of(taken),
-            *(_norms(tree) for tree in (leaves, gradients, updates)),
+            _norms(leaves),
+            _norms(gradients),
+            _norms(updates),
             loss,
             scales,
             shifts,
