@@ -61,8 +61,8 @@ def compare(
     tuning seeds; the best ones, the finalists, are trained again on the test seeds. The score of an
     optimizer is the median over studies of the median over test seeds of the winner. Two optimizers
     are separated where an exchange test, in which tuning is part of the luck, says so after Holm's
-    correction for all comparisons, and the interval of their difference excludes zero; otherwise
-    no difference is shown.
+    correction for all comparisons, and where one is better in almost all resampled studies, for
+    which trials and test seeds are drawn again; otherwise no difference is shown.
 
     Args:
       tasks: what to train on, one or several.

@@ -179,17 +179,17 @@ class Findings:
                 for name in self.optimizers
             }
             for single in (True, False):
-                groups = [[task] for task in tasks] if single else [tasks]
+                groups = [[task] for task in tasks] if single else [tasks] if tasks else []
                 found = {}
                 for group, (a, b) in itertools.product(groups, pairs):
                     sides = [[one for t in group for one in studies[t, n]] for n in (a, b)]
-                    p = _statistics.exchange_test(*sides, self.finalists) if group else 1.0
+                    p = _statistics.exchange_test(sides[0], sides[1], self.finalists)
                     found[group[0] if single else None, a, b] = (
                         p,
                         self._shares(a, b, group, measure),
                     )
                 families[measure, single] = self._judged(found)
-                for task in self.tasks if single else ():  # without a target, nothing is shown
+                for task in self.tasks if single else [None]:  # without a target, nothing is shown
                     for a, b in pairs:
                         families[measure, single].setdefault(
                             (task, a, b), Verdict(None, 1.0, 1.0, 0.0)

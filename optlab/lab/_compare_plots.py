@@ -281,7 +281,7 @@ def _style() -> Iterator[Any]:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError('plots need matplotlib: pip install "optlab[lab]".') from error
-    settings = {
+    settings: Any = {
         "font.size": 10,
         "axes.titlesize": 10.5,
         "axes.spines.top": False,

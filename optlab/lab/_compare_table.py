@@ -114,7 +114,8 @@ def protocol(comparison: Findings) -> str:
         f"a level of {comparison.level:.0%}"
         + (f" for all {family} comparisons together" if family > 1 else "")
         + (f" ({count} over all tasks)" if many else "")
-        + ", and intervals agree. Time to target counts one compilation. Good rates: decades of "
+        + f", and one is better in at least {1 - comparison.level / 2:.1%} of resampled studies"
+        ". Time to target counts one compilation. Good rates: decades of "
         f"the learning rate that keep {1 - comparison.tolerance:.0%} of the best improvement."
     )
 

@@ -75,7 +75,8 @@ def _verdicts(comparison: Findings, task: str | None) -> Iterable[str]:
     )
     yield f"<ul>{sentences}</ul>"
     yield (
-        "<details><summary>All pairs: which is better, and the adjusted p-value</summary>"
+        "<details><summary>All pairs: which is better, the adjusted p-value, the share of "
+        "resampled studies</summary>"
         f"{_matrix(comparison, task)}</details>"
     )
 
@@ -88,6 +89,7 @@ def _matrix(comparison: Findings, task: str | None) -> str:
         for b in names:
             verdict = comparison.verdict(a, b, task=task)
             p = "p < 0.001" if verdict.adjusted < 1e-3 else f"p = {verdict.adjusted:.2g}"
+            p += f", {verdict.share:.0%}"
             if a == b:
                 cells.append("<td></td>")
             elif verdict.better is None:

@@ -55,7 +55,7 @@ def study(scores, tests, ties=None) -> Study:
     scores, tests = np.array(scores, float), np.array(tests, float)
     scores[np.isnan(scores)] = np.inf
     tested = ~np.isnan(tests).all(axis=1)
-    tests[np.isnan(tests) & tested[:, None]] = np.inf
+    tests[np.isnan(tests) & np.reshape(tested, (-1, 1))] = np.inf
     tests[np.isposinf(scores) & ~tested] = np.inf
     ties = np.arange(len(scores)) if ties is None else ties
     return Study(scores, np.array(ties, float), tests)

@@ -41,7 +41,7 @@ def run(judge, value, trial=0, seed=0, reached=None):
     metric = np.full(10, judge.start)
     metric[-1] = value
     if reached is not None:
-        metric[evaluated >= reached] = min(value, judge.target)
+        metric[evaluated >= reached] = min(value, judge.target or value)
         metric[-1] = value
     return Outcome(trial, seed, "done", 100, None, np.zeros(100), evaluated, {"loss": metric}, 0.1)
 
@@ -190,6 +190,21 @@ def test_several_tasks_are_judged_apart_and_together():
     assert found.verdict("a", "b").better == "a"
     assert "Over all tasks" in str(found)
     assert len(found.rows) == 6
+
+
+def test_without_a_target_nothing_is_said_of_steps():
+    entries = {}
+    for task in ("one", "two"):
+        judge = JUDGE._replace(task=task, target=None)
+        rng = np.random.default_rng(0)
+        entries |= {(task, n): entry(n, *drawn(rng, s), judge) for n, s in (("a", 0), ("b", 2))}
+    found = comparison(entries)
+    for task in (None, "one"):
+        assert not found.separated("a", "b", measure="steps", task=task)
+        assert found.separated("a", "b", task=task)
+    assert math.isnan(found.score("one", "a", "steps").value)
+    assert found.rows[0]["steps_to_target"] is None
+    assert "faster" not in str(found)
 
 
 def test_each_family_is_corrected_for_its_size():
