@@ -28,12 +28,14 @@ _compare_findings  scores, intervals and verdicts
 _comparison  what it found, as a table, plots and a report: _compare_table, _compare_plots, _html
 _statistics  whether two tuned optimizers differ
 _lr_range    which learning rates train, and which to begin with: _ramped
-plots        pictures of them
+init         a network at its start: report, advice, coordinate check
+health       what a probe saw in training, and what that means
+plots        pictures of experiments
 tasks        built-in problems with targets
 _fingerprint what tells one task from another
 """
 
-from optlab.lab import plots, tasks
+from optlab.lab import health, init, plots, tasks
 from optlab.lab._compare import compare
 from optlab.lab._compare_findings import Scored, Verdict
 from optlab.lab._comparison import Comparison
@@ -50,10 +52,15 @@ from optlab.lab._space import Space, check_space
 from optlab.lab._store import Store, StoreError
 from optlab.lab._sweep import sweep
 from optlab.lab._task import Task
+from optlab.lab.health import GradientReport, gradient_report
+from optlab.lab.init import CoordinateCheck, InitReport, coordinate_check, init_report
 
 __all__ = [
     "Comparison",
+    "CoordinateCheck",
     "Dimension",
+    "GradientReport",
+    "InitReport",
     "LRRange",
     "OptunaSampler",
     "Outcome",
@@ -70,7 +77,12 @@ __all__ = [
     "check_space",
     "choice",
     "compare",
+    "coordinate_check",
+    "gradient_report",
     "grid",
+    "health",
+    "init",
+    "init_report",
     "integers",
     "load",
     "log_uniform",
