@@ -39,7 +39,7 @@ def found_for(curvature, ramp):
     return find(parabola(curvature), ol.sgd, ramp=ramp)
 
 
-@pytest.mark.parametrize("ramp", [True, False])
+@pytest.mark.parametrize("ramp", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_rates_scale_as_the_loss_is_scaled_down(ramp):
     found = [found_for(curvature, ramp) for curvature in (10.0, 1.0)]
     assert np.isclose(found[1].suggestion / found[0].suggestion, 10, rtol=0.05)

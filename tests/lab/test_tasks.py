@@ -74,7 +74,7 @@ def test_the_gradient_of_the_noisy_quadratic_has_the_hessian_as_its_covariance()
         batch = task.batch_at(task.arrays, KEY, step)
         return jax.grad(task.scalar_loss)(jnp.zeros(3), batch, KEY)
 
-    drawn = np.asarray(jax.vmap(gradient)(jnp.arange(20_000)))
+    drawn = np.asarray(jax.vmap(gradient)(jnp.arange(10_000)))
     np.testing.assert_allclose(drawn.mean(0), 0, atol=0.02)
     np.testing.assert_allclose(np.cov(drawn.T), np.diag([1, 1 / 2, 1 / 3]) / 2, atol=0.02)
 
@@ -183,6 +183,14 @@ def test_a_fingerprint_sees_arrays_numbers_data_and_judgement(jit):
         weighted([1, 2, 3], jit=jit, mode="max"),
         weighted([1, 2, 3], jit=jit, evaluate=lambda params: {"x": params["x"][0]}),
         weighted([1, 2, 3], jit=jit, evaluate=lambda params: {"y": params["x"][0]}),
+        *(
+            weighted(
+                [1, 2, 3],
+                jit=jit,
+                evaluate=lambda params, name=name: {"x": params["x"][0], name: params["x"][1]},
+            )
+            for name in ("y", "z")
+        ),
     ]
     found = [fingerprint(task) for task in (base, *others)]
     assert len(set(found)) == len(found)

@@ -8,6 +8,20 @@ _quadratic, _rosenbrock      curvatures that differ; a curved valley
 _noisy_quadratic             noise against bias
 _matrix_factorisation        a saddle at the start
 _sparse_logistic             features of which most are rare
+
+Measured on one core, five seeds: all baselines reach their targets.
+
+    task                   metric    target   steps   reached at   CPU seconds a run
+    byte_lm                loss      2.48     500     350-400      0.5
+    deep_relu              accuracy  0.9      300     135-225      0.09
+    deep_tanh              accuracy  0.9      300     165-210      0.09
+    digits_cnn             accuracy  0.97     250     112-188      0.15
+    digits_mlp             accuracy  0.97     300     135-270      0.07
+    matrix_factorisation   loss      0.02     300     150-225      0.03
+    noisy_quadratic        loss      0.25     300     180-240      0.01
+    quadratic              loss      1e-5     300     195          0.02
+    rosenbrock             loss      1e-2     1000    350          0.01
+    sparse_logistic        loss      0.43     300     75-105       0.04
 """
 
 from optlab.lab.tasks._byte_lm import byte_lm
