@@ -7,6 +7,10 @@ The sweep: four rates a decade from 1e-5 to 10, five seeds, the task's whole bud
 the best mean of the final metric. Offsets are log10(suggested / optimum): -0.5 is half a decade
 below. `regret` is what the metric at the rate of the grid next to the suggestion lacks, beside the
 deviation over seeds at the optimum.
+
+Measured: within half a decade, of the ten tasks, ramp 10 and short trials 10 with Adam, 9 and 10
+with gradient descent and momentum; the factors in `lr_range` are fitted to these twenty. Not fitted,
+of five quick tasks: RMSProp 3 and 4, Lion 3 and 2, nearly all misses too large.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ from optlab import lab
 OPTIMIZERS = {
     "adam": lambda learning_rate: ol.adam(learning_rate),
     "sgd": lambda learning_rate: ol.sgd(learning_rate, momentum=0.9),
+    "rmsprop": lambda learning_rate: ol.rmsprop(learning_rate),
+    "lion": lambda learning_rate: ol.lion(learning_rate),
 }
 RATES = [float(rate) for rate in np.geomspace(1e-5, 10, 25)]
 SEEDS = 5

@@ -153,6 +153,9 @@ def lr_range(
 
     Special cases:
       Where the loss falls at no rate, or is least at the first or the last, `note` says so.
+      A rate that is best for a while is larger than the best for a long run that ends without
+      decay, above all where updates do not shrink with the gradient (Lion, RMSProp): by up to a
+      decade on the built-in tasks. Let the rate decay, or sweep around the suggestion.
 
     Differs from:
       Smith reads the bounds of a cycle from the accuracy; fast.ai takes a tenth of the minimum's
