@@ -9,8 +9,8 @@ below. `regret` is what the metric at the rate of the grid next to the suggestio
 deviation over seeds at the optimum.
 
 Measured: within half a decade, of the ten tasks, ramp 10 and short trials 10 with Adam, 9 and 10
-with gradient descent and momentum; the factors in `lr_range` are fitted to these twenty. Not fitted,
-of five quick tasks: RMSProp 3 and 4, Lion 3 and 2, nearly all misses too large.
+with gradient descent and momentum; the factors in `lr_range` are fitted to these twenty. Of five
+quick tasks, without fitting: RMSProp 3 and 4, Lion 3 and 2; all misses are too large.
 """
 
 from __future__ import annotations
