@@ -172,7 +172,7 @@ def _momentum(learning_rate):
 
 
 def _short(hyperparameters: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value:.2g}" for name, value in hyperparameters.items())
+    return ", ".join(f"{name}={value:.4g}" for name, value in hyperparameters.items())
 
 
 def _save(axes: Any, figures: Path | None, name: str) -> None:

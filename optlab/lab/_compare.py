@@ -20,7 +20,7 @@ from optlab.lab import _planner, _population, _statistics
 from optlab.lab._compare_runs import MEASURES, Entry, Judge, Measure, Tuning, tuning_scores
 from optlab.lab._comparison import Comparison
 from optlab.lab._engine import Engine, Member
-from optlab.lab._fingerprint import fingerprint
+from optlab.lab._fingerprint import fingerprint, optimizer_fingerprint
 from optlab.lab._outcome import Outcome, Trial
 from optlab.lab._plan import Plan
 from optlab.lab._progress import steps_bar
@@ -157,16 +157,19 @@ def compare(
         evaluations=evaluations,
         seed=seed,
     )
-    study = {
-        "tasks": {task.name: fingerprint(task) for task, _ in listed},
-        "steps": {task.name: count for task, count in listed},
-        "optimizers": {name: one.to_dict() for name, one in spaces.items()},
-        **dataclasses.asdict(protocol),
-    }
     entries: dict[tuple[str, str], Entry] = {}
     runs = protocol.runs * len(optimizers)
     with contextlib.ExitStack() as stack:
-        kept = None if store is None else stack.enter_context(Store(store, study))
+        kept = None
+        if store is not None:
+            study = {
+                "tasks": {task.name: fingerprint(task) for task, _ in listed},
+                "steps": {task.name: count for task, count in listed},
+                "optimizers": {name: one.to_dict() for name, one in spaces.items()},
+                "programs": _programs(listed[0][0], optimizers, spaces),
+                **dataclasses.asdict(protocol),
+            }
+            kept = stack.enter_context(Store(store, study))
         total = sum(count * runs for _, count in listed)
         advanced = stack.enter_context(steps_bar("compare", total, show=progress))
         first = 0
@@ -194,6 +197,18 @@ def compare(
         ),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _programs(
+    task: Task, optimizers: Mapping[str, Callable[..., Any]], spaces: Mapping[str, Space]
+) -> dict[str, str]:
+    """What tells these optimizers from others of the same names."""
+    found = {}
+    for name, make_tx in optimizers.items():
+        middle = spaces[name].at([0.5] * len(spaces[name].dimensions))
+        (tx,) = _population.transformations(make_tx, [middle])
+        found[name] = optimizer_fingerprint(task, tx)
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -516,6 +516,16 @@ def test_a_store_of_another_comparison_is_refused(trained):
         lab.compare(TASK, TWO, **options | {"trials": 9})
 
 
+def test_a_store_of_other_optimizers_of_the_same_names_is_refused(trained):
+    _, options = trained
+    changed = {
+        **TWO,
+        "sgd": lambda learning_rate: ol.sgd(learning_rate, nesterov=True, momentum=0.1),
+    }
+    with pytest.raises(ValueError, match=r"another study: programs.sgd is"):
+        lab.compare(TASK, changed, **options)
+
+
 def test_what_was_run_before_an_interruption_is_kept(tmp_path):
     calls = []
 
