@@ -118,7 +118,8 @@ def bias_correction(figures: Path | None) -> None:
             best = results.best()
             width = lab.plots.width(results, "learning_rate")
             print(
-                f"{task.name}, {name} it: {best.value:.4f}, {_short(best.hyperparameters)}; {width}"
+                f"{task.name}, {name} it: {best.value:.4f}, {_short(best.hyperparameters)}; within "
+                f"5 % of that from {width.low:.2g} to {width.high:.2g}"
             )
 
 
