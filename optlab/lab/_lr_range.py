@@ -18,6 +18,7 @@ from optlab.lab._outcome import Outcome
 from optlab.lab._plan import Plan
 from optlab.lab._progress import steps_bar
 from optlab.lab._ramped import Ramped, of_rate
+from optlab.lab._seeds import listed_seeds
 from optlab.lab._task import Task
 
 SMOOTHED = 0.1  # decades, the deviation of the bell that smooths a ramp
@@ -178,7 +179,7 @@ def lr_range(
     low, high = (checks.positive("lr_range", *item) for item in (("low", low), ("high", high)))
     if low >= high:
         raise ValueError(f"lr_range: low must be less than high, got {low:g} and {high:g}.")
-    seeds = _seeds(seeds)
+    seeds = listed_seeds("lr_range", seeds)
     steps = _steps(task, steps, ramp, np.log10(high / low))
     made = of_rate(make_tx)
     if ramp:
@@ -324,16 +325,6 @@ def _steps(task: Task, steps: int | None, ramp: bool, decades: float) -> int:
             f"{steps}. Give more, narrow low and high, or pass ramp=False."
         )
     return steps
-
-
-def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    if isinstance(seeds, Sequence):
-        found = [int(checks.count("lr_range", "seeds", seed)) for seed in seeds]
-    else:
-        found = list(range(int(checks.positive_count("lr_range", "seeds", seeds))))
-    if not found or len(set(found)) < len(found):
-        raise ValueError(f"lr_range: seeds must be different whole numbers >= 0, got {seeds!r}.")
-    return found
 
 
 def _plain(value: Any) -> float | None:

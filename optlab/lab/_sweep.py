@@ -20,6 +20,7 @@ from optlab.lab._plan import Plan
 from optlab.lab._progress import steps_bar
 from optlab.lab._results import Results
 from optlab.lab._samplers import Sampler, make_sampler
+from optlab.lab._seeds import listed_seeds
 from optlab.lab._space import check_space
 from optlab.lab._store import Store
 from optlab.lab._task import Task
@@ -92,7 +93,7 @@ def sweep(
     """
     begun = time.perf_counter()
     steps = _steps(task, steps)
-    seeds = _seeds(seeds)
+    seeds = listed_seeds("sweep", seeds)
     checked = check_space(space, make_tx)
     asked = make_sampler(sampler, checked, budget=budget, seed=seed, mode=task.mode)
     middle = checked.at([0.5] * len(checked.dimensions))
@@ -246,13 +247,3 @@ def _steps(task: Task, steps: int | None) -> int:
             f"sweep: {task.name} does not say how many steps to train; give them: steps=300."
         )
     return int(checks.positive_count("sweep", "steps", steps))
-
-
-def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    if isinstance(seeds, Sequence):
-        found = [int(checks.count("sweep", "seeds", seed)) for seed in seeds]
-    else:
-        found = list(range(int(checks.positive_count("sweep", "seeds", seeds))))
-    if not found or len(set(found)) < len(found):
-        raise ValueError(f"sweep: seeds must be different whole numbers >= 0, got {seeds!r}.")
-    return found
