@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
         for clause in clauses:
             print(f"{clause.name:<{width}}  {clause.kind:<10}  {clause.promise}")
         return 0
-    factory = load_callable(options.factory)
+    factory = load_callable(options.factory or "")
     try:
         report = testing.check_transformation(
             factory,

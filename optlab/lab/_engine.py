@@ -133,7 +133,7 @@ class Engine:
             finally:
                 self._stop.set()  # left early: by an error, Ctrl-C, or who reads the chunks
 
-    def devices(self) -> list[jax.Device]:
+    def devices(self) -> list[Any]:
         """Where the workers compute: devices, or the same CPU for each of its threads."""
         devices = jax.local_devices()
         if devices[0].platform == "cpu":
@@ -144,7 +144,7 @@ class Engine:
             )
         return devices[: self.plan.workers]
 
-    def programs(self, tx: Any, device: jax.Device) -> Programs:
+    def programs(self, tx: Any, device: Any) -> Programs:
         """The programs for a transformation of this structure, compiled when first asked for."""
         key = _population.structure(tx), device
         if key not in self._programs:

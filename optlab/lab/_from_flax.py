@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -193,7 +193,7 @@ def _nnx(name: str, build: Callable[[Any], Any]) -> Model:
         """Structure, parameters' state, random state, as shapes."""
         model = nnx.eval_shape(lambda: nnx.clone(build(nnx.Rngs(0))))
         model.train() if training else model.eval()
-        return nnx.split(model, nnx.Param, nnx.RngState, ...)
+        return cast(Any, nnx.split(model, nnx.Param, nnx.RngState, ...))
 
     modes = {training: split(training)[:3] for training in (True, False)}
     others = nnx.to_flat_state(split(True)[3])

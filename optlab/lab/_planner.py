@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.extend
@@ -81,7 +81,7 @@ def engine(
     return best
 
 
-def _loop(task: Task) -> tuple[str, str]:
+def _loop(task: Task) -> tuple[Literal["scan", "python"], str]:
     if jax.default_backend() != "cpu":
         return "scan", "each run alone"
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -130,7 +130,7 @@ def _seconds_a_step(engine: Engine, tx: Any) -> float:
         count = min(2 * count, programs.length)
 
 
-def _require_memory(needed: int, workers: int, device: jax.Device) -> None:
+def _require_memory(needed: int, workers: int, device: Any) -> None:
     free = _free_bytes(device)
     if needed * workers > free:
         raise ValueError(
@@ -140,7 +140,7 @@ def _require_memory(needed: int, workers: int, device: jax.Device) -> None:
         )
 
 
-def _free_bytes(device: jax.Device) -> float:
+def _free_bytes(device: Any) -> float:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)

@@ -94,7 +94,7 @@ def segment(
         run, loss = step(task, arrays, tx, run)
         return run, losses.at[i].set(loss.astype(losses.dtype))
 
-    losses = jnp.zeros(length, jnp.float64 if jax.config.jax_enable_x64 else jnp.float32)
+    losses = jnp.zeros(length, jax.dtypes.canonicalize_dtype(float))
     run, losses = jax.lax.fori_loop(0, count, advance, (run, losses))
     return run, Segment(losses, *judge(task, arrays, tx, run))
 
@@ -110,9 +110,7 @@ class Programs:
       bytes: that a chunk of runs takes on the device while it trains.
     """
 
-    def __init__(
-        self, task: Task, tx: Any, *, loop: str, width: int, length: int, device: jax.Device
-    ):
+    def __init__(self, task: Task, tx: Any, *, loop: str, width: int, length: int, device: Any):
         begun = time.perf_counter()
         self.width, self.length, self.device, self._loop = width, length, device, loop
         self._arrays = jax.device_put(task.arrays, device)
@@ -212,13 +210,13 @@ class _Guarded:
         return getattr(self._program, name)
 
 
-def _may_block(program: Any, device: jax.Device) -> bool:
+def _may_block(program: Any, device: Any) -> bool:
     return device.platform == "cpu" and "custom-call" in (program.as_text() or "")
 
 
-def _run_like(task: Task, *given: Any) -> tuple[Run, list[str | None]]:
+def _run_like(task: Task, *given: Any) -> tuple[Run, list[Any]]:
     """A run's shapes, and of its leaves that are random keys, the kind."""
-    kinds: list[str | None] = []
+    kinds: list[Any] = []
 
     def started(*given: Any) -> Run:
         run = start(task, *given)

@@ -192,8 +192,9 @@ class _Study:
         made = _population.transformations(self._make_tx, [t.hyperparameters for t in trials])
         txs = {trial.number: tx for trial, tx in zip(trials, made, strict=True)}
         rungs = _halving.rungs(len(trials), self._halving, self._engine.boundaries)
-        for i in range(len(rungs) - 1 if self._kept is not None else 0):
-            self._states |= self._kept.states(i)
+        if self._kept is not None:
+            for i in range(len(rungs) - 1):
+                self._states |= self._kept.states(i)
         for i, rung in enumerate(rungs):
             if i:
                 sign, before = (1 if self._task.mode == "min" else -1), rungs[i - 1].steps

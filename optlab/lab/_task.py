@@ -180,6 +180,7 @@ class Task:
         if callable(self.batch):
             return self.batch(key, step)
         data, size = arrays["train"], self.batch_size
+        assert size is not None
         count = _examples(data)
         order = _order.examples(key, step, count=count, batch_size=size)
         return jax.tree.map(lambda array: array[order], data)
@@ -269,4 +270,6 @@ def _examples(data: PyTree) -> int:
             f"Task: the arrays of batch need one leading axis over examples, of one length; their "
             f"shapes are {shapes}."
         )
-    return lengths.pop()
+    (count,) = lengths
+    assert count is not None
+    return count

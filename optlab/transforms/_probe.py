@@ -191,7 +191,7 @@ class Probe(Wrapper):
             moments = inside.second_moments_of(self.inner, after, like)
             moments = {i: lax.stop_gradient(v) for i, v in moments.items()}
             values["second_moment_spread"] = measures.second_spread(plan, moments)
-        if self.noise:
+        if state.sketch is not None and state.previous_norms is not None:
             now = measures.sketches(plan, leaves, self._turn(state))
             values |= measures.successive(plan, norms, now, state.sketch, state.previous_norms)
             if self.every == 1:
@@ -236,7 +236,7 @@ class Probe(Wrapper):
             )
 
     def __repr__(self) -> str:
-        shown = {} if self.groups is None else {"groups": dict(self.groups)}
+        shown: dict[str, Any] = {} if self.groups is None else {"groups": dict(self.groups)}
         for field, default in (("every", 100), ("history", 100), ("noise", True)):
             if getattr(self, field) != default:
                 shown[field] = getattr(self, field)

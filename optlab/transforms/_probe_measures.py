@@ -6,7 +6,7 @@ finite gradient gives anything but finite numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -85,7 +85,7 @@ def layout(groups: Sequence[Group], leaves: Sequence[Any]) -> Layout:
     )
 
 
-def blocks(plan: Layout, leaves: Sequence[jax.Array]) -> list[jax.Array]:
+def blocks(plan: Layout, leaves: Sequence[jax.Array] | Mapping[int, jax.Array]) -> list[jax.Array]:
     """The measured leaves, each block as one array with an axis in front.
 
     On an Explicit mesh, where leaves may be laid out differently, each leaf is a block.

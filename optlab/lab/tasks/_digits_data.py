@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import pathlib
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -50,5 +51,5 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
         return table[:, :-1], table[:, -1].astype(np.int32)
     from sklearn.datasets import load_digits
 
-    images, labels = load_digits(return_X_y=True)
+    images, labels = cast(Any, load_digits(return_X_y=True))
     return images, labels.astype(np.int32)
