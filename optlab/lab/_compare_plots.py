@@ -12,6 +12,7 @@ import numpy as np
 from optlab.lab import _compare_table
 from optlab.lab._compare_findings import Findings
 from optlab.lab._compare_runs import Judge, tuning_scores
+from optlab.lab.plots._style import pyplot
 
 # Okabe and Ito's colours, told apart by all; with markers and dashes, told apart in grey too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -277,10 +278,7 @@ def _note(axis: Any, place: float, text: str) -> None:
 
 @contextlib.contextmanager
 def _style() -> Iterator[Any]:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError('plots need matplotlib: pip install "optlab[lab]".') from error
+    plt = pyplot()
     settings: Any = {
         "font.size": 10,
         "axes.titlesize": 10.5,

@@ -8,6 +8,7 @@ import numpy as np
 
 from optlab.lab import plots
 from optlab.lab.health._rules import LARGE_RATIO, SMALL_RATIO
+from optlab.lab.plots._style import pyplot
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
@@ -23,13 +24,7 @@ def draw(report: Any, figure: Any = None) -> Any:
     layers = min(len(samples.groups), MOST_LAYERS)
     heights = [1.2 + 0.22 * layers, 2.2, 2.6]
     if figure is None:
-        try:
-            from matplotlib import pyplot
-        except ImportError as error:
-            raise ImportError(
-                'plotting needs matplotlib, which is not installed: pip install "optlab[plot]"'
-            ) from error
-        figure = pyplot.figure(figsize=(8, sum(heights) + 0.8), dpi=100, layout="constrained")
+        figure = pyplot().figure(figsize=(8, sum(heights) + 0.8), dpi=100, layout="constrained")
     top, middle, bottom = figure.subplots(3, height_ratios=heights)
     _gradients(top, samples)
     _ratios(middle, samples)

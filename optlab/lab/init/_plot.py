@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from optlab.lab.init._summary import LIMIT
+from optlab.lab.plots._style import pyplot
 
 # Told apart by eyes of any kind (Okabe and Ito), and without colour by dashes and markers.
 _COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
@@ -107,13 +108,3 @@ def _decorate(axis: Any, label: str, reference: float, side: str) -> None:
     axis.set_ylabel(label)
     axis.grid(True, which="major", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def pyplot() -> Any:
-    try:
-        import matplotlib.pyplot as pyplot
-    except ImportError as error:
-        raise ImportError(
-            'plotting needs matplotlib, which is not installed: pip install "optlab[plot]"'
-        ) from error
-    return pyplot

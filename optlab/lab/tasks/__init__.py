@@ -1,6 +1,6 @@
 """Built-in tasks: seeded, cheap, each with a target, a budget of steps and a known good baseline.
 
-_digits_data, _layers        what several share
+_digits_data, _digits_task, _layers    what several share
 _digits_mlp, _digits_cnn     handwritten digits
 _deep                        deep networks that start badly on purpose: deep_tanh, deep_relu
 _byte_lm                     the next byte of a text

@@ -12,7 +12,7 @@ from optlab.core import checks
 from optlab.initializers import lecun_normal, variance_scaling
 from optlab.lab._task import Task
 from optlab.lab.tasks import _layers
-from optlab.lab.tasks._digits_data import digits
+from optlab.lab.tasks._digits_task import digits_task
 from optlab.optimizers import adam
 
 
@@ -104,24 +104,13 @@ def _deep(
 ) -> Task:
     checks.positive_count(name, "depth", depth)
     checks.positive_count(name, "width", width)
-    train, validation = digits()
     widths = (64, *[width] * depth, 10)
 
-    def logits(params, batch):
-        return _layers.apply_network(params, batch["image"], activation)
-
-    return Task(
-        name=name,
-        init=lambda key: _layers.network(key, widths, kernel_init),
-        loss=lambda params, batch, key: _layers.cross_entropy(
-            logits(params, batch), batch["label"]
-        ),
-        batch=train,
+    return digits_task(
+        name,
+        lambda key: _layers.network(key, widths, kernel_init),
+        lambda params, images: _layers.apply_network(params, images, activation),
         batch_size=batch_size,
-        evaluate=lambda params, batch: _layers.judged(logits(params, batch), batch["label"]),
-        validation=validation,
-        metric="accuracy",
-        mode="max",
         target=0.9,
         steps=steps,
         baseline=baseline,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from optlab.initializers import he_normal
 from optlab.lab._task import Task
 from optlab.lab.tasks import _layers
-from optlab.lab.tasks._digits_data import digits
+from optlab.lab.tasks._digits_task import digits_task
 from optlab.optimizers import adam
 from optlab.schedules import warmup_cosine
 
@@ -37,7 +37,6 @@ def digits_cnn(
       >>> params["conv_1"]["kernel"].shape
       (3, 3, 8, 16)
     """
-    train, validation = digits()
 
     def init(key):
         keys = jax.random.split(key, 3)
@@ -52,24 +51,17 @@ def digits_cnn(
         outputs = channels[1] * (_SIDE // 4) ** 2
         return {**convolutions, "head": _layers.dense(keys[2], (outputs, 10))}
 
-    def logits(params, batch):
-        x = batch["image"].reshape(-1, _SIDE, _SIDE, 1)
+    def logits(params, images):
+        x = images.reshape(-1, _SIDE, _SIDE, 1)
         for name in ("conv_0", "conv_1"):
             x = _halve(jax.nn.relu(_convolve(params[name], x)))
         return _layers.apply_dense(params["head"], x.reshape(len(x), -1))
 
-    return Task(
-        name="digits_cnn",
-        init=init,
-        loss=lambda params, batch, key: _layers.cross_entropy(
-            logits(params, batch), batch["label"]
-        ),
-        batch=train,
+    return digits_task(
+        "digits_cnn",
+        init,
+        logits,
         batch_size=batch_size,
-        evaluate=lambda params, batch: _layers.judged(logits(params, batch), batch["label"]),
-        validation=validation,
-        metric="accuracy",
-        mode="max",
         target=0.97,
         steps=steps,
         baseline=adam(warmup_cosine(2e-2, steps, steps // 10)),

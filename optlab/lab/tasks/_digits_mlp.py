@@ -8,7 +8,7 @@ import jax
 
 from optlab.lab._task import Task
 from optlab.lab.tasks import _layers
-from optlab.lab.tasks._digits_data import digits
+from optlab.lab.tasks._digits_task import digits_task
 from optlab.optimizers import adam
 
 
@@ -37,24 +37,13 @@ def digits_mlp(*, hidden: Sequence[int] = (64,), batch_size: int = 128, steps: i
       E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI repository, 1998;
       scikit-learn user guide, "Recognizing hand-written digits".
     """
-    train, validation = digits()
     widths = (64, *hidden, 10)
 
-    def logits(params, batch):
-        return _layers.apply_network(params, batch["image"], jax.nn.relu)
-
-    return Task(
-        name="digits_mlp",
-        init=lambda key: _layers.network(key, widths),
-        loss=lambda params, batch, key: _layers.cross_entropy(
-            logits(params, batch), batch["label"]
-        ),
-        batch=train,
+    return digits_task(
+        "digits_mlp",
+        lambda key: _layers.network(key, widths),
+        lambda params, images: _layers.apply_network(params, images, jax.nn.relu),
         batch_size=batch_size,
-        evaluate=lambda params, batch: _layers.judged(logits(params, batch), batch["label"]),
-        validation=validation,
-        metric="accuracy",
-        mode="max",
         target=0.97,
         steps=steps,
         baseline=adam(5e-3),
