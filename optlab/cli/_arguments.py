@@ -168,7 +168,7 @@ def one(make: Callable[..., Any], texts: Sequence[str], what: str) -> Any:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Options of all commands that train."""
     parser.add_argument("--steps", type=int, help="updates a run makes (default: the task's own)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="another one draws anew (default: 0)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--plot", metavar="FILE", help="draw it: .png, .pdf or .svg")

@@ -22,7 +22,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     test.add_argument("values", nargs="*", metavar="NAME=VALUE", help="its other arguments")
     test.add_argument("--low", type=float, help="the first learning rate")
     test.add_argument("--high", type=float, help="the last learning rate")
-    test.add_argument("--seeds", type=int, default=5, help="runs to take the middle of")
+    test.add_argument("--seeds", type=int, default=5, help="runs, each with a seed of its own")
     test.add_argument("--no-ramp", action="store_true", help="short runs at fixed rates instead")
     _arguments.add_run_options(test)
     test.set_defaults(run=_run)
@@ -35,7 +35,8 @@ def _run(options: argparse.Namespace) -> int:
         found = ol.lab.lr_range(
             _arguments.task(options.task),
             lambda learning_rate: make(learning_rate=learning_rate, **values),
-            seeds=options.seeds,
+            seeds=list(range(options.seed, options.seed + options.seeds)),
+            progress=not options.quiet,
             ramp=not options.no_ramp,
             **{name: value for name, value in given.items() if value is not None},
         )
