@@ -1,5 +1,7 @@
 """The planner: what is known of the device, what a short trial says, and what it costs to ask."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,7 +94,7 @@ def test_convolutions_on_a_cpu_stay_out_of_loops():
         image = jnp.ones((1, 1, 8))
         return jnp.sum(jax.lax.conv(image, params.reshape(1, 1, 3), (1,), "SAME"))
 
-    plan = chosen("exact", task(loss))
+    plan = chosen("auto", task(loss), runs=2)
     assert plan.loop == "python"
     assert "convolutions" in plan.reason
 
@@ -100,6 +102,21 @@ def test_convolutions_on_a_cpu_stay_out_of_loops():
         return jax.jit(lambda p: loss(p, batch, key))(params)
 
     assert chosen("exact", task(inside)).loop == "python"
+
+
+def test_what_is_slow_the_first_time_only_is_not_counted(monkeypatch):
+    from optlab.lab import _programs
+
+    calls, advance = [], _programs.Programs.advance
+
+    def slow_at_first(self, txs, run, count):
+        calls.append(count)
+        time.sleep(0.5 if len(calls) == 1 else 0.001 * count)
+        return advance(self, txs, run, count)
+
+    monkeypatch.setattr(_programs.Programs, "advance", slow_at_first)
+    engine = _planner.engine(task(), ol.sgd(0.1), runs=8, steps=100, evaluations=2, plan=Plan())
+    assert 0.001 <= _planner._seconds_a_step(engine, ol.sgd(0.1)) < 0.01
 
 
 def test_a_step_is_timed_by_running_it():
