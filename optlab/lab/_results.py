@@ -196,14 +196,9 @@ class Results:
         if not ranking:
             raise ValueError("best: there are no runs yet.")
         if ranking[0].status == "diverged":
-            first = min(
-                (o.diverged_at for o in self.outcomes if o.diverged_at is not None), default=None
-            )
-            when = "" if first is None else f", the first at step {first}"
             raise ValueError(
-                f"best: all {len(ranking)} trials have a run that diverged{when}. Search smaller "
-                "learning rates, clip the gradients, or look at the loss; `rows` and `history` "
-                "hold what there is."
+                f"best: all {len(ranking)} trials have a run that diverged{self._why_diverged()}; "
+                "`rows` and `history` hold what there is."
             )
         return ranking[0]
 
@@ -248,6 +243,26 @@ class Results:
             for name in self.hyperparameters
         }
         return {"trial": outcome.trial, "seed": outcome.seed, **named, **after}
+
+    def _why_diverged(self) -> str:
+        """When it began, and what to do; rates play no part in the first loss."""
+        first = [o.diverged_at for o in self.outcomes if o.diverged_at is not None]
+        if not first:
+            return ". Search smaller learning rates, clip the gradients, or look at the loss"
+        if len(first) == len(self.outcomes) and max(first) == 0:
+            return (
+                ", at the first step already: the loss itself is not finite. Look at the data and "
+                "the loss"
+            )
+        if len(first) == len(self.outcomes) and max(first) == 1:
+            return (
+                ", after one update at most: the gradient may not be finite, whatever the rate. "
+                "Look at the data and the loss, or search much smaller learning rates"
+            )
+        return (
+            f", the first at step {min(first)}. Search smaller learning rates, clip the gradients, "
+            "or look at the loss"
+        )
 
     @functools.cached_property
     def _given(self) -> dict[int, Mapping[str, Any]]:

@@ -50,9 +50,10 @@ def _footnotes(results: Any) -> Iterable[str]:
         yield f"  and {left} more"
     if results.target is not None and results.ranking():
         missed = {row["trial"] for row in results.rows if row["steps_to_target"] is None}
+        missed |= {ranked.trial for ranked in results.ranking() if ranked.status == "diverged"}
         reached = len(results.ranking()) - len(missed)
         who = f"{reached} of {_count(len(results.ranking()), 'trial')}" if reached else "no trial"
-        yield f"{who} reached the target with every seed"
+        yield f"{who} reached the target at some evaluation, with every seed"
     if counts["stopped"]:
         yield f"{counts['stopped']} stopped early"
     if counts["diverged"]:

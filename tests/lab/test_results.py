@@ -98,6 +98,20 @@ def test_when_all_diverged_best_says_so_and_keeps_the_rows():
     assert "every trial has a run that diverged" in repr(found)
 
 
+@pytest.mark.parametrize(
+    ("later", "said"),
+    [
+        (0, "at the first step already: the loss itself is not finite. Look at the data"),
+        (1, "after one update at most: the gradient may not be finite"),
+        (9, "the first at step 0. Search smaller learning rates"),
+    ],
+)
+def test_when_all_diverged_at_once_it_is_not_laid_on_the_rates(later, said):
+    found = results([run(0, 0, [], "diverged", 0), run(1, 0, [], "diverged", later)])
+    with pytest.raises(ValueError, match=said):
+        found.best()
+
+
 def test_without_runs_best_says_so():
     with pytest.raises(ValueError, match="no runs yet"):
         results([]).best()
@@ -140,6 +154,11 @@ def test_a_target_that_is_never_reached_is_none():
     assert "no trial reached the target" in repr(found)
     assert "1 of 2 trials reached the target" in repr(results(found.outcomes, target=0.3))
     assert "steps_to_target" not in results([run(0)]).rows[0]
+
+
+def test_a_trial_that_diverged_after_it_reached_the_target_is_not_counted():
+    found = results([run(0, 0, [0.1], "diverged", 15), run(1, 0, [0.1, 0.9])], target=0.3)
+    assert "1 of 2 trials reached the target at some evaluation, with every seed" in repr(found)
 
 
 def test_all_rows_have_the_same_keys_whatever_their_trial_holds():
@@ -229,7 +248,7 @@ def test_the_print_names_the_best_and_counts_the_rest():
         "      3    0.4    0            0.4",
         "      4    0.5    0            0.5",
         "  and 3 more",
-        "no trial reached the target with every seed",
+        "no trial reached the target at some evaluation, with every seed",
         "1 stopped early",
         "1 diverged",
         "plan: map, 4 at a time",
