@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
+import sys
 
 import optlab as ol
 from optlab.cli import _arguments
@@ -69,8 +72,20 @@ def _run(options: argparse.Namespace) -> int:
             comparison.to_html(options.html)
     print(json.dumps(comparison.to_dict()) if options.json else comparison)
     if options.plot:
-        _arguments.draw(comparison.plot, options.plot)
+        for task, path in _pictures(comparison.tasks, options.plot).items():
+            _arguments.draw(lambda task=task: comparison.plot(task), path)
+            if len(comparison.tasks) > 1:
+                print(f"plot: {path}", file=sys.stderr if options.json else sys.stdout)
     return 0
+
+
+def _pictures(tasks, path: str) -> dict[str, str]:
+    """The file of each task's picture: the one asked for, or several named after it."""
+    if len(tasks) == 1:
+        return {tasks[0]: path}
+    stem, ending = os.path.splitext(path)
+    names = {task: re.sub(r"[^\w.-]", "_", task) for task in tasks}
+    return {task: f"{stem}-{name}{ending}" for task, name in names.items()}
 
 
 def _optimizer(text: str):

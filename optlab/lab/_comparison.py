@@ -56,7 +56,7 @@ class Comparison(Findings):
         """Draws scores with intervals, steps to the target, learning rates and curves of a task.
 
         Args:
-          task: which; None for the first. Over several tasks, see `to_html`.
+          task: which; None for the first, and only that. All of them in one file: `to_html`.
 
         Returns:
           A matplotlib figure.

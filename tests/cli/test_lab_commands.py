@@ -14,6 +14,7 @@ import optlab as ol
 from optlab import cli
 
 MODULE = """
+import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -26,6 +27,7 @@ def task():
     )
 
 TASK = task()
+other = dataclasses.replace(TASK, name="other bowl")
 plain = optax.sgd
 
 def broken(learning_rate):
@@ -175,6 +177,21 @@ def test_compare_tells_who_is_better_and_writes_a_report(optlab, folder):
     assert (code, err) == (0, "")
     assert "fast" in out
     assert "<html" in (folder / "r.html").read_text().lower()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "files"),
+    [("mine:task", ["p.png"]), ("mine:task,mine:other", ["p-bowl.png", "p-other_bowl.png"])],
+)
+def test_compare_draws_every_task_and_names_the_files(optlab, folder, tasks, files):
+    code, out, _ = optlab(
+        f"compare {tasks} sgd mine:descent learning_rate=log:1e-3..0.02 --trials 2 --seeds 1 "
+        "--studies 1 --quiet --plot p.png"
+    )
+    assert code == 0
+    assert sorted(path.name for path in folder.glob("*.png")) == files
+    assert all(png(folder / name) for name in files)
+    assert re.findall(r"^plot: (.*)$", out, re.MULTILINE) == (files if len(files) > 1 else [])
 
 
 def test_lr_range_suggests_a_rate(optlab, folder):
