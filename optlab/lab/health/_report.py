@@ -135,13 +135,15 @@ def gradient_report(state_or_history: Any, *, losses: Any = None) -> GradientRep
 
     Raises:
       ValueError: for a state without a probe, with several, before the first sample, or of a
-        population; for losses in another form. TypeError: inside `jit`.
+        population; for losses in another form, or of other updates than were done.
+      TypeError: inside `jit`; for losses that are no numbers.
 
     Special cases:
       The rules, with |g|, |u|, |w| the norms of a group's gradient, update, weights; all thresholds
       are in `optlab.lab.health._rules`, and each finding tells its own:
 
       - uphill: the median cosine between update and negative gradient is under -0.5.
+      - loss is not finite: none is, from the first update on.
       - diverging: gradients or losses that are not finite; a loss that ends 1.2 times its start.
       - zero initialisation: |w| = 0 at first and |g| = 0 always.
       - symmetric units: gradients of all outputs of a layer equal within 1e-3.

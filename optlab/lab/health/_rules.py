@@ -72,6 +72,19 @@ def apply(course: Course, rules: Iterable[Rule] | None = None) -> list[Finding]:
     return list(found.values())
 
 
+def never_finite(course: Course) -> Finding | None:
+    losses, steps = course.losses, course.loss_steps
+    if not len(losses) or steps[0] != 1 or np.isfinite(losses).any():
+        return None
+    return Finding(
+        "loss is not finite", (), int(steps[0]), int(steps[-1]),
+        "share of losses that are not finite, from the first update on", 1.0, 0.0,
+        f"{sources.BOOK}, section 4.1",
+        "It was never finite, so the learning rate is not the cause. Look at the data, the initial "
+        "weights, and logarithms, divisions and roots in the loss.",
+    )  # fmt: skip
+
+
 def diverging(course: Course) -> Finding | None:
     samples, losses = course.samples, course.losses
     bad = samples.columns["nonfinite_fraction"].max(axis=0)
@@ -180,6 +193,10 @@ def vanishing(course: Course) -> Finding | None:
     lasting = faint.mean(axis=0) > 0.5
     if not lasting.any():
         return None
+    # Next to faint ones, a gradient of 0 is one that fell below the smallest number.
+    lost = (gradients == 0) & (largest > 0) & (samples.columns["weight_norm"] > 0)
+    faint |= lost
+    lasting = faint.mean(axis=0) > 0.5
     return _finding(
         course, "vanishing", lasting, np.nonzero(faint[:, lasting].any(axis=1))[0],
         "gradient norm over that of the layer with the largest, median of samples",
@@ -218,7 +235,8 @@ def too_large(course: Course) -> Finding | None:
     grown = np.nanmax(_over(weights[-1], weights[0]), initial=0)
     if len(course.losses):
         finite = np.where(np.isfinite(course.losses), course.losses, np.inf)
-        grown = max(grown, finite.max() / max(finite[0], 1e-30) if finite[0] > 0 else 0)
+        if 0 < finite[0] < np.inf:
+            grown = max(grown, finite.max() / max(finite[0], 1e-30))
     peak = float(ratios.max())
     if peak < LARGE_RATIO or grown < GROWTH:
         return None
@@ -325,12 +343,13 @@ def stalled(course: Course) -> Finding | None:
 
 RULES = (
     Rule("uphill", uphill),
-    Rule("diverging", diverging, ("uphill",)),
+    Rule("loss is not finite", never_finite),
+    Rule("diverging", diverging, ("uphill", "loss is not finite")),
     Rule("zero initialisation", zero_initialisation),
     Rule("symmetric units", symmetry),
     Rule("exploding", exploding),
     Rule("vanishing", vanishing, ("exploding", "zero initialisation")),
-    Rule("learning rate too large", too_large, ("uphill",)),
+    Rule("learning rate too large", too_large, ("uphill", "loss is not finite")),
     Rule("dead units", dead_units, ("zero initialisation", "diverging")),
     Rule("learning rate at the edge of stability", edge_of_stability, ("learning rate too large",)),
     Rule("always clipped", always_clipped),

@@ -24,12 +24,14 @@ class Samples:
       groups: names, in the order of layers as far as names tell.
       columns: metrics by name, (samples, groups), float64; those that were measured.
       losses: (samples,), NaN where none is known.
+      updates: done in all; None where only samples are known.
     """
 
     steps: np.ndarray
     groups: tuple[str, ...]
     columns: dict[str, np.ndarray]
     losses: np.ndarray
+    updates: int | None = None
 
     def all_groups(self, column: str) -> np.ndarray:
         """The norm of all groups together, (samples,), from those of the groups."""
@@ -126,7 +128,7 @@ def _of_state(state: Any) -> Samples:
         )
     kept = probe.probed()
     columns = {name: kept["values"][:, :, k] for k, name in enumerate(kept["metrics"])}
-    return Samples(kept["steps"], tuple(kept["groups"]), columns, kept["losses"])
+    return Samples(kept["steps"], tuple(kept["groups"]), columns, kept["losses"], int(probe.count))
 
 
 def _names(entries: Any) -> list[str]:
@@ -149,7 +151,8 @@ def _joined(parts: Sequence[Samples]) -> Samples:
         for name in first.columns
     }
     losses = np.concatenate([part.losses for part in parts])[order]
-    return Samples(steps[order], first.groups, columns, losses)
+    updates = max(part.updates or 0 for part in parts)
+    return Samples(steps[order], first.groups, columns, losses, updates)
 
 
 def _of_rows(rows: Sequence[Mapping[str, Any]]) -> Samples:
@@ -176,21 +179,52 @@ def losses_of(samples: Samples, given: Any) -> tuple[np.ndarray, np.ndarray]:
     """Steps and losses in order: those given, or those that the probe was told.
 
     Raises:
-      ValueError: for losses that are neither a sequence of numbers nor numbers by update.
+      ValueError: for losses that are neither a sequence of numbers nor numbers by update, or of
+        more or fewer updates than were done.
+      TypeError: for losses that are no numbers.
     """
     if given is None:
         known = ~np.isnan(samples.losses) | _is_bad(samples)
         return samples.steps[known], samples.losses[known]
     if isinstance(given, Mapping):
-        pairs = sorted((int(step), float(loss)) for step, loss in given.items())
-        return np.array([s for s, _ in pairs], int), np.array([v for _, v in pairs], float)
-    losses = np.asarray(given, np.float64)
+        order = np.argsort(_integers(list(given)), kind="stable")
+        steps, losses = _integers(list(given))[order], _numbers(list(given.values()))[order]
+        last = steps.max(initial=1) if samples.updates is None else samples.updates
+        if len(steps) and not 1 <= steps[0] <= steps[-1] <= last:
+            raise ValueError(
+                f"{OWNER}: losses are of updates {steps[0]} to {steps[-1]}, but updates 1 to "
+                f"{last} were done. Count updates from 1."
+            )
+        return steps, losses
+    losses = _numbers(given)
     if losses.ndim != 1:
         raise ValueError(
             f"{OWNER}: losses must be one number for each update, from the first, or a dict of "
             f"numbers by update; got an array of shape {losses.shape}."
         )
+    done, least = samples.updates, int(samples.steps[-1])
+    if len(losses) < least if done is None else len(losses) != done:
+        wanted = f"at least {least}" if done is None else f"{done}"
+        raise ValueError(
+            f"{OWNER}: there are {len(losses)} losses, but {wanted} updates were done. Give one "
+            "for each update, from the first; those of some updates as a dict {update: loss}."
+        )
     return np.arange(1, len(losses) + 1), losses
+
+
+def _numbers(given: Any) -> np.ndarray:
+    found = np.asarray(given)
+    real = found.dtype.kind in "iufb" or jax.numpy.issubdtype(found.dtype, np.floating)
+    if found.size and not real:
+        raise TypeError(f"{OWNER}: losses must be numbers, got {given!r:.80}.")
+    return found.astype(np.float64)
+
+
+def _integers(given: list[Any]) -> np.ndarray:
+    found = np.asarray(given, None if given else int)
+    if found.dtype.kind not in "iu":
+        raise TypeError(f"{OWNER}: losses by update need whole numbers as keys, got {given!r:.80}.")
+    return found.astype(int)
 
 
 def _is_bad(samples: Samples) -> np.ndarray:

@@ -152,6 +152,26 @@ def test_losses_in_another_form_are_refused(trained):
         gradient_report(trained[0], losses=np.ones((2, 3)))
 
 
+@pytest.mark.parametrize("count", [0, 5, 299, 301])
+def test_losses_of_other_updates_are_refused(trained, count):
+    with pytest.raises(ValueError, match=f"there are {count} losses, but 300 updates were done"):
+        gradient_report(trained[0], losses=np.ones(count))
+    with pytest.raises(ValueError, match=r"losses are of updates \d+ to .*, but updates 1 to 300"):
+        gradient_report(trained[0], losses={count: 1.0, 301: 1.0})
+
+
+def test_losses_of_rows_reach_the_last_sample(report):
+    assert len(gradient_report(report.rows, losses=np.ones(296)).losses) == 296
+    with pytest.raises(ValueError, match="295 losses, but at least 296 updates"):
+        gradient_report(report.rows, losses=np.ones(295))
+
+
+@pytest.mark.parametrize("losses", ["loss", ["1"] * 300, {1: "1"}, {"1": 1.0}], ids=repr)
+def test_losses_that_are_no_numbers_are_refused(trained, losses):
+    with pytest.raises(TypeError, match=r"losses must be numbers|whole numbers as keys"):
+        gradient_report(trained[0], losses=losses)
+
+
 def test_rows_that_are_not_whole_are_refused(report):
     with pytest.raises(ValueError, match="179 rows do not hold 3 groups"):
         gradient_report(report.rows[1:])

@@ -2,6 +2,8 @@
 
 import ill_networks
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from ill_networks import adam, network, train
 
@@ -21,6 +23,7 @@ def quiet_head():
 
 ILL = {
     "diverging": lambda: train(transforms.scale(-1e4), batch=512),
+    "loss is not finite": lambda: (train()[0], np.full(300, np.nan)),
     "zero initialisation": lambda: train(params=network(0, make=ZEROS)),
     "symmetric units": lambda: train(params=network(0, make=CONSTANT)),
     "exploding": lambda: train(params=network(0, DEEP, make=jax.nn.initializers.normal(1.5))),
@@ -89,3 +92,14 @@ def test_the_data_can_be_learned():
     _, losses = train(seed=0)
     assert losses[:5].mean() > 2 * losses[-20:].mean()
     assert ill_networks.CLASSES == 4
+
+
+def test_layers_whose_gradient_has_vanished_altogether_are_among_the_vanishing():
+    tx = transforms.probe(optimizers.sgd(1e-3), every=1)
+    params = {f"Dense_{i}": {"kernel": jnp.eye(2)} for i in range(4)}
+    gradient = {f"Dense_{i}": {"kernel": jnp.eye(2) * x} for i, x in enumerate((0, 0, 1e-9, 1))}
+    state, update = tx.init(params), jax.jit(tx.update)
+    for _ in range(3):
+        _, state = update(gradient, state, params)
+    found = {finding.rule: finding.groups for finding in gradient_report(state).findings}
+    assert found["vanishing"] == ("Dense_0", "Dense_1", "Dense_2")
