@@ -30,6 +30,9 @@ hyperparameters, as NAME=VALUES:
 """
 
 
+PICTURES = (".png", ".pdf", ".svg", ".jpg")
+
+
 class Unusable(Exception):
     """Arguments that cannot be used; the message is one line."""
 
@@ -178,7 +181,7 @@ def draw(plot: Callable[[], Any], path: str) -> None:
     """Draws without a screen, into a file; its name says the format."""
     with spoken():
         try:
-            import matplotlib
+            import matplotlib.pyplot
         except ImportError as error:
             raise Unusable(
                 '--plot needs matplotlib, which is not installed: pip install "optlab[plot]"'
@@ -188,5 +191,22 @@ def draw(plot: Callable[[], Any], path: str) -> None:
         figure = np.ravel(np.asarray(axes, object))[0].figure
         try:
             figure.savefig(path)
-        except (OSError, ValueError) as error:  # no such folder, no such format
+        except (OSError, ValueError) as error:
             raise Unusable(f"cannot write the plot to {path}: {one_line(error)}") from error
+        finally:
+            matplotlib.pyplot.close(figure)
+
+
+def check_outputs(options: argparse.Namespace, *names: str) -> None:
+    """Refuses files that cannot be written, before hours are spent on what should be in them."""
+    for name in names:
+        path = getattr(options, name)
+        if path is None:
+            continue
+        folder = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(folder):
+            raise Unusable(f"--{name} {path}: the folder {folder} does not exist; make it first")
+        if not os.access(path if os.path.exists(path) else folder, os.W_OK) or os.path.isdir(path):
+            raise Unusable(f"--{name} {path}: this cannot be written to; name another file")
+        if name == "plot" and os.path.splitext(path)[1].lower() not in PICTURES:
+            raise Unusable(f"--plot {path}: the name must end in {', '.join(PICTURES)}")

@@ -52,6 +52,7 @@ def _run(options: argparse.Namespace) -> int:
     optimizers = dict(_optimizer(name) for name in names)
     if len(optimizers) < len(names):
         raise _arguments.Unusable("an optimizer is named twice; each needs a name of its own")
+    _arguments.check_outputs(options, "html", "csv", "plot")
     with _arguments.spoken():
         comparison = ol.lab.compare(
             tasks,
@@ -66,11 +67,12 @@ def _run(options: argparse.Namespace) -> int:
             seed=options.seed,
             progress=not options.quiet,
         )
+    print(json.dumps(comparison.to_dict()) if options.json else comparison, flush=True)
+    with _arguments.spoken():
         if options.csv:
             comparison.to_csv(options.csv)
         if options.html:
             comparison.to_html(options.html)
-    print(json.dumps(comparison.to_dict()) if options.json else comparison)
     if options.plot:
         for task, path in _pictures(comparison.tasks, options.plot).items():
             _arguments.draw(lambda task=task: comparison.plot(task), path)

@@ -71,6 +71,7 @@ def _plain(value) -> bool:
 
 
 def _network(made: tuple, options: argparse.Namespace) -> int:
+    _arguments.check_outputs(options, "plot")
     with _arguments.spoken():
         report = ol.lab.init_report(*made)
     print(json.dumps(report.rows) if options.json else report)

@@ -31,6 +31,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _run(options: argparse.Namespace) -> int:
     given = {"low": options.low, "high": options.high, "steps": options.steps}
     make, values = _arguments.optimizer(options.optimizer), _arguments.values(options.values)
+    _arguments.check_outputs(options, "plot")
     with _arguments.spoken():
         found = ol.lab.lr_range(
             _arguments.task(options.task),
@@ -40,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
             ramp=not options.no_ramp,
             **{name: value for name, value in given.items() if value is not None},
         )
-    print(json.dumps(found.to_dict()) if options.json else found)
+    print(json.dumps(found.to_dict()) if options.json else found, flush=True)
     if options.plot:
         _arguments.draw(found.plot, options.plot)
     return 0 if found.suggestion is not None else 1

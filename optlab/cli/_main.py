@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
+from optlab import lab
 from optlab.cli import _check, _compare, _inspect, _lr_range, _schedule, _sweep
 from optlab.cli._arguments import Unusable
 
@@ -18,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       The exit code: 0 fine, 1 it ran and the answer is no (a clause failed, all runs diverged), 2
-      bad arguments, 130 interrupted.
+      bad arguments, 130 interrupted, 141 nobody reads what is printed.
 
     Raises:
       SystemExit: for arguments the parser refuses, with code 2, and behind `--help`.
@@ -42,7 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"optlab: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        store = getattr(options, "store", None)
-        kept = f"; finished runs are in {store}, the same command goes on" if store else ""
-        print(f"optlab: interrupted{kept}", file=sys.stderr)
+        print(f"optlab: interrupted{_kept(getattr(options, 'store', None))}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # who read what is printed has stopped; nothing more can be said there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _kept(path: str | None) -> str:
+    if path is None or not os.path.exists(path):
+        return ""
+    with lab.Store(path) as store:
+        runs = len(store.outcomes())
+    return f"; {path} has the {runs} runs that were finished, the same command makes the others"

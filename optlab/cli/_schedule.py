@@ -34,6 +34,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     made = _schedule(options)
+    _arguments.check_outputs(options, "plot")
     horizon = getattr(made, "horizon", None)
     last = options.steps if options.steps is not None else horizon and round(horizon())
     if last is None:

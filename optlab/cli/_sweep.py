@@ -38,6 +38,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _run(options: argparse.Namespace) -> int:
     task, make_tx = _arguments.task(options.task), _arguments.optimizer(options.optimizer)
     space = _arguments.space(options.space)
+    _arguments.check_outputs(options, "csv", "plot")
     with _arguments.spoken():
         results = ol.lab.sweep(
             task,
@@ -53,12 +54,13 @@ def _run(options: argparse.Namespace) -> int:
             seed=options.seed,
             progress=not options.quiet,
         )
+    print(results.to_json() if options.json else results, flush=True)
+    with _arguments.spoken():
         if options.csv:
             results.to_csv(options.csv)
-    print(results.to_json() if options.json else results)
-    if options.plot:
-        _arguments.draw(results.plot, options.plot)
     if all(outcome.status == "diverged" for outcome in results.outcomes):
         print("optlab: every run diverged; search smaller learning rates", file=sys.stderr)
         return 1
+    if options.plot:
+        _arguments.draw(results.plot, options.plot)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import subprocess
 import sys
 
 import jax.numpy as jnp
@@ -140,9 +141,14 @@ def test_a_space_is_written_as_names_and_values(text, expected):
         ("sweep mine:task sgd learning_rate=-1", "learning_rate must be a number >= 0, got -1"),
         ("sweep mine:task sgd learning_rate=1 --steps 0", "steps must be"),
         ("sweep mine:task sgd learning_rate=1 --store no/s.db", "the folder .*no does not exist"),
-        ("sweep mine:task sgd learning_rate=1 --plot no/a.png", "cannot write the plot"),
-        ("sweep mine:task sgd learning_rate=1 --plot a.xyz", "cannot write the plot to a.xyz"),
-        ("sweep mine:task sgd learning_rate=1 --csv no/a.csv", "No such file"),
+        ("sweep mine:task sgd learning_rate=1 --plot no/a.png", "the folder .*no does not exist"),
+        ("sweep mine:task sgd learning_rate=1 --plot a.xyz", "the name must end in .png, .pdf"),
+        ("sweep mine:task sgd learning_rate=1 --csv no/a.csv", "the folder .*no does not exist"),
+        ("sweep mine:task sgd learning_rate=1 --csv .", "cannot be written to"),
+        ("compare mine:task sgd adam learning_rate=0.1 --html no/a.html", "no does not exist"),
+        ("lr-range mine:task sgd --plot no/a.png", "no does not exist"),
+        ("inspect mine:network --plot no/a.png", "no does not exist"),
+        ("schedule cosine init_value=1 steps=9 --plot a.doc", "the name must end in"),
         ("compare mine:task sgd learning_rate=0.1", "needs at least 2 optimizers"),
         ("compare mine:task sgd sgd learning_rate=0.1", "an optimizer is named twice"),
         ("compare mine:task sgd adam adm.b1=0.1", "'adm.b1=0.1' is for no optimizer here"),
@@ -162,6 +168,36 @@ def test_what_cannot_be_used_is_told_in_one_line(optlab, line, message):
     assert err.count("\n") == 1
     assert err.startswith("optlab: ")
     assert re.search(message, err), err
+
+
+def test_what_is_interrupted_says_how_many_runs_are_kept(optlab, monkeypatch):
+    optlab("sweep mine:task sgd learning_rate=0.1,0.2 --store s.db --quiet")
+
+    def interrupted(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ol.lab, "sweep", interrupted)
+    code, _, err = optlab("sweep mine:task sgd learning_rate=0.1,0.2,0.3 --store s.db --quiet")
+    assert code == 130
+    assert "s.db has the 2 runs that were finished" in err
+
+
+def test_a_reader_who_leaves_early_is_no_error(folder):
+    command = [sys.executable, "-m", "optlab.cli", "schedule", "cosine", "init_value=1"]
+    command += ["steps=100000", "--points", "20000"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+def test_plots_leave_no_figure_open(optlab):
+    from matplotlib import pyplot
+
+    optlab("schedule cosine init_value=1 steps=9 --plot a.png")
+    assert pyplot.get_fignums() == []
 
 
 def test_an_error_of_the_users_own_code_keeps_its_trace():

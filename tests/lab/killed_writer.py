@@ -3,7 +3,7 @@
 import sys
 
 import numpy as np
-from test_store import STUDY, outcome, trial
+from test_study_store import STUDY, outcome, trial
 
 from optlab import lab
 
