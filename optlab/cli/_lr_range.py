@@ -32,6 +32,11 @@ def _run(options: argparse.Namespace) -> int:
     given = {"low": options.low, "high": options.high, "steps": options.steps}
     make, values = _arguments.optimizer(options.optimizer), _arguments.values(options.values)
     _arguments.check_outputs(options, "plot")
+    if "learning_rate" in values:
+        raise _arguments.Unusable(
+            f"learning_rate={values['learning_rate']} is what lr-range looks for: leave it out, "
+            "and set the rates to try by --low and --high"
+        )
     with _arguments.spoken():
         found = ol.lab.lr_range(
             _arguments.task(options.task),

@@ -35,13 +35,14 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _run(options: argparse.Namespace) -> int:
     made = _schedule(options)
     _arguments.check_outputs(options, "plot")
-    horizon = getattr(made, "horizon", None)
-    last = options.steps if options.steps is not None else horizon and round(horizon())
+    last = options.steps if options.steps is not None else _length(made)
     if last is None:
         raise _arguments.Unusable(f"{options.schedule} does not tell its length; give --steps")
     if last < 1 or options.points < 2:
         raise _arguments.Unusable("--steps must be >= 1, and --points >= 2")
-    counts = np.unique(np.round(np.linspace(0, last, min(options.points, last + 1))).astype(int))
+    even = np.linspace(0, last, min(options.points, last + 1))
+    turn = getattr(made, "warmup_steps", 0)  # where it is highest, often between two even counts
+    counts = np.unique([*np.round(even).astype(int), *([int(turn)] if 0 < turn < last else [])])
     found = _at(made, counts)
     if options.json:
         print(json.dumps({"count": counts.tolist(), "value": found.tolist()}))
@@ -71,6 +72,12 @@ def _schedule(options: argparse.Namespace):
             raise _arguments.Unusable(f"there is no schedule {name!r}; {nearest}")
         make = getattr(ol.schedules, name)
     return _arguments.one(make, options.values, name)
+
+
+def _length(made) -> int | None:
+    """Its own number of steps, or what is worth seeing of it."""
+    steps, horizon = getattr(made, "steps", None), getattr(made, "horizon", None)
+    return int(steps) if steps is not None else horizon and round(horizon())
 
 
 def _at(schedule, counts: np.ndarray) -> np.ndarray:

@@ -152,6 +152,7 @@ def test_a_space_is_written_as_names_and_values(text, expected):
         ("compare mine:task sgd learning_rate=0.1", "needs at least 2 optimizers"),
         ("compare mine:task sgd sgd learning_rate=0.1", "an optimizer is named twice"),
         ("compare mine:task sgd adam adm.b1=0.1", "'adm.b1=0.1' is for no optimizer here"),
+        ("lr-range mine:task sgd learning_rate=0.1", "is what lr-range looks for: leave it out"),
         ("inspect mine:number", "mine:number returns int; it must return a transformation, or"),
         ("inspect adamw", "adamw: missing a required argument: 'learning_rate'"),
         ("inspect adamw learning_rate=1 --plot a.png", "--plot is for networks"),
@@ -168,6 +169,13 @@ def test_what_cannot_be_used_is_told_in_one_line(optlab, line, message):
     assert err.count("\n") == 1
     assert err.startswith("optlab: ")
     assert re.search(message, err), err
+
+
+def test_a_schedule_is_shown_to_its_end_with_its_peak(optlab):
+    line = "schedule warmup_cosine peak_value=0.5 steps=1000 warmup_steps=50 --json"
+    found = json.loads(optlab(line)[1])
+    assert found["count"] == [0, 50, *range(100, 1001, 100)]
+    assert max(found["value"]) > 0.499
 
 
 def test_what_is_interrupted_says_how_many_runs_are_kept(optlab, monkeypatch):
