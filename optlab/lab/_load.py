@@ -9,6 +9,7 @@ from optlab.lab._fingerprint import fingerprint
 from optlab.lab._results import Results
 from optlab.lab._space import Space
 from optlab.lab._store import Store
+from optlab.lab._store_refusal import is_comparison
 from optlab.lab._task import Task
 
 
@@ -23,7 +24,7 @@ def load(path: str | os.PathLike[str], task: Task) -> Results:
       The results; trials whose runs are missing count as "not run".
 
     Raises:
-      ValueError: if the store is of another task.
+      ValueError: if the store is of another task, or of a comparison.
       FileNotFoundError: if there is no such file.
       StoreError: if it is damaged, in use by another process, or no store.
 
@@ -36,6 +37,11 @@ def load(path: str | os.PathLike[str], task: Task) -> Results:
     """
     with Store(path) as store:
         study, trials, outcomes = store.study, store.trials(), store.outcomes()
+    if is_comparison(study):
+        raise ValueError(
+            f"load: {os.fspath(path)} is the store of a comparison; load reads those of sweeps. "
+            "The call of compare that made it, with the same store, gives its results."
+        )
     if study.get("fingerprint") != fingerprint(task):
         raise ValueError(
             f"load: {os.fspath(path)} is of the task {study.get('task')!r}, which is not the task "

@@ -20,6 +20,7 @@ import numpy as np
 
 from optlab.lab._bytes import pack, unpack
 from optlab.lab._outcome import Outcome, Trial
+from optlab.lab._store_refusal import other_study
 
 _APPLICATION = 0x6F70746C  # "optl", in SQLite's header: this file is one of ours
 _VERSION = 1
@@ -243,7 +244,7 @@ class Store:
         if kept is None:
             raise self._damaged("it does not say of which study it is")
         if given is not None and given != kept:
-            raise ValueError(_other(self.path, json.loads(kept), json.loads(given)))
+            raise ValueError(other_study(self.path, json.loads(kept), json.loads(given)))
 
     def _create(self, study: str) -> None:
         with self.transaction():
@@ -336,25 +337,3 @@ def _json(what: str, value: Any, sort: bool = False) -> str:
         return json.dumps(value, sort_keys=sort)
     except TypeError as error:
         raise TypeError(f"store: {what} must be JSON-able, got {value!r}: {error}.") from error
-
-
-def _other(path: str, kept: Any, given: Any) -> str:
-    found = "; ".join(_differences(kept, given))
-    return (
-        f"store: {path} belongs to another study: {found}. Name another file, or make the call "
-        "that this one was made by."
-    )
-
-
-def _differences(kept: Any, given: Any, name: str = "") -> Iterator[str]:
-    if isinstance(kept, dict) and isinstance(given, dict):
-        for key in sorted({*kept, *given}):
-            inner = f"{name}.{key}" if name else key
-            if key not in given:
-                yield f"{inner} is {json.dumps(kept[key])} there and missing here"
-            elif key not in kept:
-                yield f"{inner} is missing there and {json.dumps(given[key])} here"
-            else:
-                yield from _differences(kept[key], given[key], inner)
-    elif json.dumps(kept) != json.dumps(given):
-        yield f"{name or 'it'} is {json.dumps(kept)} there and {json.dumps(given)} here"

@@ -516,14 +516,37 @@ def test_a_store_of_another_comparison_is_refused(trained):
         lab.compare(TASK, TWO, **options | {"trials": 9})
 
 
+def test_a_store_of_other_tasks_names_them(trained):
+    _, options = trained
+    other = dataclasses.replace(TASK, name="other")
+    with pytest.raises(
+        ValueError,
+        match=f"study: the task {TASK.name!r} is missing here; the task "
+        "'other' is missing there; steps",
+    ):
+        lab.compare(other, TWO, **options)
+
+
 def test_a_store_of_other_optimizers_of_the_same_names_is_refused(trained):
     _, options = trained
     changed = {
         **TWO,
         "sgd": lambda learning_rate: ol.sgd(learning_rate, nesterov=True, momentum=0.1),
     }
-    with pytest.raises(ValueError, match=r"another study: programs.sgd is"):
+    with pytest.raises(ValueError, match=r"study: the optimizer 'sgd' computes .* made\. Name"):
         lab.compare(TASK, changed, **options)
+
+
+def test_a_store_of_a_comparison_is_none_of_a_sweep_nor_the_reverse(trained, tmp_path):
+    _, options = trained
+    store = options["store"]
+    with pytest.raises(ValueError, match=r"is the store of a comparison, this is a sweep\. Name"):
+        lab.sweep(TASK, sgd, RATES, budget=2, store=store, progress=False)
+    with pytest.raises(ValueError, match="is the store of a comparison; load reads"):
+        lab.load(store, TASK)
+    lab.sweep(TASK, sgd, {"learning_rate": 0.1}, steps=2, store=tmp_path / "s.db", progress=False)
+    with pytest.raises(ValueError, match=r"is the store of a sweep, this is a comparison\. Name"):
+        lab.compare(TASK, TWO, **options | {"store": tmp_path / "s.db"})
 
 
 def test_what_was_run_before_an_interruption_is_kept(tmp_path):

@@ -205,8 +205,21 @@ def test_mistakes_are_told_before_anything_runs(options, message, tmp_path, trai
 def test_a_store_of_another_task_is_refused(tmp_path):
     sweep(store=tmp_path / "study.db", budget=2)
     other = valley(loss=lambda params, batch, key: jnp.sum(params**2))
-    with pytest.raises(ValueError, match="another study: fingerprint is"):
+    words = r"another study: the task 'valley' computes .* \(another loss, data, .*\)\. Name"
+    with pytest.raises(ValueError, match=words) as error:
         sweep(other, store=tmp_path / "study.db", budget=2)
+    assert "fingerprint" not in str(error.value)
+    named = valley(name="hill")
+    with pytest.raises(ValueError, match="study: the task is 'valley' there and 'hill' here. Name"):
+        sweep(named, store=tmp_path / "study.db", budget=2)
+
+
+def test_a_store_of_another_space_names_the_space_and_not_the_optimizer(tmp_path):
+    sweep(store=tmp_path / "study.db", budget=2)
+    space = {"learning_rate": lab.log_uniform(1e-4, 3e-2)}
+    with pytest.raises(ValueError, match=r"study: space\.") as error:
+        sweep(space=space, store=tmp_path / "study.db", budget=2)
+    assert "optimizer" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +239,9 @@ def test_a_store_of_another_optimizer_is_refused(tmp_path, make_tx):
         path = tmp_path / f"{id(first)}.db"
         kept = sweep(make_tx=first, store=path, budget=2)
         assert_same(sweep(make_tx=first, store=path, budget=2), kept)
-        with pytest.raises(ValueError, match="another study: optimizer is"):
+        with pytest.raises(
+            ValueError, match="another study: the optimizer computes something else"
+        ):
             sweep(make_tx=make_tx, store=path, budget=2)
 
 
