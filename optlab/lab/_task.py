@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optlab.core import checks
 from optlab.lab import _from_flax, _order
@@ -169,6 +170,13 @@ class Task:
             **fields, metric=metric, mode=mode, target=target, steps=steps, baseline=baseline
         )
 
+    def __repr__(self) -> str:
+        """Short, without the data."""
+        said = {"name": self.name, "steps": self.steps, "metric": self.metric, "mode": self.mode}
+        if not callable(self.batch):
+            said["examples"] = _examples(self.batch)
+        return f"Task({', '.join(f'{name}={value!r}' for name, value in said.items())})"
+
     @property
     def arrays(self) -> dict[str, PyTree]:
         """The data, for a compiled program to take as an argument."""
@@ -227,6 +235,20 @@ class Task:
                 f"Task: batch_size {self.batch_size} is larger than the data, {count} examples."
             )
 
+    def _metric_shapes(self, params: PyTree) -> dict[str, Any]:
+        """Of what `evaluate` returns; traced apart from the loss, to tell which of them fails."""
+        if self.validation is None:
+            return jax.eval_shape(self.metrics, self.arrays, params)
+        try:
+            return jax.eval_shape(self.metrics, self.arrays, params)
+        except Exception as error:  # whatever a model raises for data that do not fit it
+            train = "" if callable(self.batch) else f"; the training data are {_shapes(self.batch)}"
+            raise ValueError(
+                f"Task: evaluate fails on validation, whose arrays are {_shapes(self.validation)}"
+                f"{train}. Validation data must be such as evaluate and the model take. The error "
+                f"was {type(error).__name__}: {error}"
+            ) from error
+
     def _metric(self) -> str:
         """Traces everything once, so that mistakes come up before anything runs."""
         key = jax.eval_shape(lambda: jax.random.key(0))
@@ -235,16 +257,16 @@ class Task:
         def start(params, arrays, key):
             batch = self.batch_at(arrays, key, jnp.int32(0))
             loss = self.loss(params, batch, key)
-            loss = loss[0] if isinstance(loss, tuple) else loss
-            return loss, self.metrics(arrays, params)
+            return loss[0] if isinstance(loss, tuple) else loss
 
-        loss, metrics = jax.eval_shape(start, params, self.arrays, key)
+        loss = jax.eval_shape(start, params, self.arrays, key)
         if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
             found = f"{loss.dtype}{list(loss.shape)}" if hasattr(loss, "shape") else repr(loss)
             raise ValueError(
                 f"Task: loss must return a real scalar or (scalar, aux), got {found}; take the "
                 "mean over examples."
             )
+        metrics = self._metric_shapes(params)
         for name, value in metrics.items():
             if value.shape != ():
                 raise ValueError(
@@ -257,6 +279,14 @@ class Task:
         if metric not in names:
             raise ValueError(f"Task: metric {metric!r} is none of {', '.join(names)}.")
         return metric
+
+
+def _shapes(tree: PyTree) -> str:
+    """Of few arrays, in words."""
+    leaves = jax.tree.leaves(tree)
+    more = ", ..." if len(leaves) > 6 else ""
+    shown = [f"{getattr(x, 'dtype', type(x).__name__)}{list(np.shape(x))}" for x in leaves[:6]]
+    return ", ".join(shown) + more
 
 
 def _examples(data: PyTree) -> int:

@@ -23,6 +23,13 @@ def make(**changes):
     return Task(**(fields | changes))
 
 
+def test_a_task_prints_in_short_without_its_data():
+    expected = "Task(name='test', steps=None, metric='train_loss', mode='min', examples=6)"
+    assert repr(make()) == expected
+    function = make(batch=lambda key, step: {"x": jnp.ones((3, 2))}, batch_size=None, steps=5)
+    assert repr(function) == "Task(name='test', steps=5, metric='train_loss', mode='min')"
+
+
 # --- batches
 
 
@@ -128,3 +135,15 @@ def test_an_aux_is_not_looked_at_and_the_loss_is_float32_at_least():
 def test_mistakes_come_up_before_anything_runs(changes, error, problem):
     with pytest.raises(error, match=problem):
         make(**changes)
+
+
+def test_validation_data_that_do_not_fit_are_named():
+    def evaluate(params, data):
+        return {"error": jnp.mean(data["x"] @ params)}
+
+    wide = {"x": np.zeros((5, 3), np.float32)}
+    with pytest.raises(ValueError, match="evaluate fails on validation") as error:
+        make(evaluate=evaluate, validation=wide)
+    assert "whose arrays are float32[5, 3]; the training data are float32[6, 2]" in str(error.value)
+    assert isinstance(error.value.__cause__, TypeError)
+    assert make(evaluate=evaluate, validation=DATA).metric == "error"
