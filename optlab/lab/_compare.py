@@ -59,10 +59,11 @@ def compare(
 
     A study tunes every optimizer once: `trials` draws of hyperparameters, each trained on the
     tuning seeds; the best ones, the finalists, are trained again on the test seeds. The score of an
-    optimizer is the median over studies of the median over test seeds of the winner. Two optimizers
-    are separated where an exchange test, in which tuning is part of the luck, says so after Holm's
-    correction for all comparisons, and where one is better in almost all resampled studies, for
-    which trials and test seeds are drawn again; otherwise no difference is shown.
+    optimizer is the median over studies of the median over test seeds of the winner; of an even
+    number, the worse of the two middle values. Two optimizers are separated where an exchange test,
+    in which tuning is part of the luck, says so after Holm's correction for all comparisons, and
+    where one is better in almost all resampled studies, for which trials and test seeds are drawn
+    again; otherwise no difference is shown.
 
     Args:
       tasks: what to train on, one or several.

@@ -44,7 +44,8 @@ class Scored(NamedTuple):
     """A score and what it might have been, as the task counts it; NaN stands for no target.
 
     Fields:
-      value: the median over studies of the median over test seeds of the winner.
+      value: the median over studies of the median over test seeds of the winner; of an even number
+        the worse of the two middle values.
       low, high: an interval of it, by drawing trials and test seeds again.
 
     Example:

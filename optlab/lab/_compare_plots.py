@@ -105,7 +105,8 @@ def steps(axis: Any, comparison: Findings, task: str) -> None:
 
 
 def rates(axis: Any, comparison: Findings, task: str) -> None:
-    """Every trial of tuning by its learning rate; crosses at the edge diverged."""
+    """Every trial of tuning by its learning rate, with running medians; crosses at the edge
+    diverged."""
     judge, drawn, lost = comparison.judge(task), [], []
     for name in comparison.optimizers:
         entry, look = comparison.entries[task, name], _look(comparison, name)
@@ -136,7 +137,7 @@ def rates(axis: Any, comparison: Findings, task: str) -> None:
     axis.set_xscale("log")
     _target(axis.axhline, judge)
     axis.set(
-        title="Trials by learning rate (x: diverged)",
+        title="Trials by learning rate (x: diverged; line: running median)",
         xlabel="learning rate",
         ylabel=f"{judge.metric}, tuning seeds",
     )

@@ -109,8 +109,9 @@ def protocol(comparison: Findings) -> str:
         f"{_count(comparison.studies, 'study', 'studies')}, tuned for the {goal} on "
         f"{_count(comparison.tuning_seeds, 'seed')}; the best {comparison.finalists} ran on "
         f"{_count(comparison.seeds, 'other seed')}. A score is the median over studies of the "
-        f"winner's median over these seeds, with its {1 - comparison.level:.0%} interval under "
-        "other draws of trials and seeds. A difference is shown where the exchange test says so at "
+        f"winner's median over these seeds{_worse_middle(comparison)}, with its "
+        f"{1 - comparison.level:.0%} interval under other draws of trials and seeds. A difference "
+        "is shown where the exchange test says so at "
         f"a level of {comparison.level:.0%}"
         + (f" for all {family} comparisons together" if family > 1 else "")
         + (f" ({count} over all tasks)" if many else "")
@@ -118,6 +119,12 @@ def protocol(comparison: Findings) -> str:
         ". Time to target counts one compilation. Good rates: decades of "
         f"the learning rate that keep {1 - comparison.tolerance:.0%} of the best improvement."
     )
+
+
+def _worse_middle(comparison: Findings) -> str:
+    """What a median is where it is not the middle one."""
+    even = comparison.seeds % 2 == 0 or comparison.studies % 2 == 0
+    return " (of an even number the worse of the two middle ones)" if even else ""
 
 
 def notes(comparison: Findings) -> list[str]:

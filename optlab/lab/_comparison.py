@@ -17,6 +17,9 @@ from optlab.lab._compare_findings import Findings, require_known
 class Comparison(Findings):
     """What `compare` found; prints as a table, and what follows from it.
 
+    Medians, over test seeds and over studies, are of an even number the worse of the two middle
+    values.
+
     A difference is shown only where the exchange test, after Holm's correction, stays below `level`
     and the better one is better in all but half of `level` of resampled studies. There are four
     families: by final metric and by steps to the target, each for single tasks (all pairs on all

@@ -144,6 +144,15 @@ def test_pairs_without_a_difference_are_listed():
     assert "no difference of scores shown\n" in str(made({"a": 0.0, "b": 0.0}))
 
 
+@pytest.mark.parametrize(("seeds", "said"), [(4, True), (5, False)])
+def test_the_median_of_an_even_number_is_the_worse_middle_value_and_said_to_be(seeds, said):
+    tests = np.zeros((1, 10, seeds)) + np.arange(seeds)
+    scores = np.arange(10.0)[None]
+    found = comparison({("bowl", n): entry(n, scores, tests) for n in "ab"})
+    assert found.score("bowl", "a").value == 2
+    assert ("of an even number the worse of the two middle ones" in str(found)) is said
+
+
 def test_names_and_their_order_do_not_change_verdicts():
     shifts = {"a": 0.0, "b": 0.15, "c": 0.3}
     rng = np.random.default_rng(5)
@@ -333,6 +342,7 @@ def test_pictures_have_every_optimizer_and_close_their_figures():
         for legend in figure.legends:
             named |= {text.get_text() for text in legend.get_texts()}
         assert {"a", "b"} <= named, title
+        assert ("line: running median" in title) is title.startswith("Trials by")
     assert plt.get_fignums() == before
     figure = found.plot()
     assert len(figure.axes) == 4
