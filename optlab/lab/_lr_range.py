@@ -13,7 +13,7 @@ import numpy as np
 
 from optlab.core import checks
 from optlab.lab import _planner, _population
-from optlab.lab._engine import Engine, Member
+from optlab.lab._engine import PATIENCE, Engine, Member
 from optlab.lab._outcome import Outcome
 from optlab.lab._plan import Plan
 from optlab.lab._progress import steps_bar
@@ -27,6 +27,7 @@ SMOOTHED = 0.1  # decades, the deviation of the bell that smooths a ramp
 BELOW_RAMP, BELOW_SHORT = 2.25, 4 / 3
 SHORT = 4  # a short trial takes one in so many steps of the task's
 PER_DECADE = 4  # short trials
+BLOWN = 10  # times the first loss is more than noise
 LAST = 0.3  # part of a short trial whose losses count
 # How often to look whether a run has diverged: it has if it was above its start three times on end.
 _LOOKS_A_RAMP, _LOOKS_A_TRIAL = 30, 10
@@ -103,12 +104,14 @@ class LRRange:
             name: [[_plain(x) for x in row] for row in np.atleast_2d(fields[name])]
             for name in ("rates", "losses")
         }
-        return fields | {"rates": lists["rates"][0], "losses": lists["losses"]}
+        plain = {"rates": lists["rates"][0], "losses": lists["losses"]}
+        return fields | plain | {"start": _plain(self.start)}
 
     def __str__(self) -> str:
         what = f"a ramp of {self.steps} steps" if self.ramp else f"trials of {self.steps} steps"
         found = "no learning rate" if self.suggestion is None else f"{self.suggestion:.2g}"
-        lines = [f"{self.task_name}: {found} ({self.rule}); {what}, {len(self.losses)} seeds"]
+        how = "" if self.suggestion is None else f" ({self.rule})"
+        lines = [f"{self.task_name}: {found}{how}; {what}, {len(self.losses)} seeds"]
         if self.diverges_at is not None:
             lines.append(f"diverges from {self.diverges_at:.2g} on")
         return "\n".join([*lines, *filter(None, [self.note])])
@@ -200,17 +203,19 @@ def lr_range(
     outcomes = _train(engine, members, task.name, steps, progress)
     by_seed = [[outcomes[i, seed] for i in range(len(txs))] for seed in seeds]
     losses = np.array([_of_ramp(runs[0], steps) if ramp else _of_trials(runs) for runs in by_seed])
+    at_low = int((rates <= 2 * low).sum()) if ramp else steps
+    blown = any(_has_blown_up(runs[0], at_low) for runs in by_seed)
     if ramp:
         start, losses = _smooth(losses, np.log10(high / low))
     else:  # the first batches may have been easy ones
-        start = float(np.mean([runs[0].losses[0] for runs in by_seed]))
-        start = float(np.nanmax([start, losses[:, 0].mean()]))
+        start = float(np.mean([next(iter(runs[0].losses), np.nan) for runs in by_seed]))
+        start = float(np.fmax(start, losses[:, 0].mean()))
     return LRRange(
         task_name=task.name,
         rates=rates,
         losses=losses,
         start=start,
-        **_read(rates, losses, start, ramp),
+        **_read(rates, losses, start, ramp, blown),
         ramp=ramp,
         steps=steps,
         plan=str(engine.plan),
@@ -218,9 +223,12 @@ def lr_range(
     )
 
 
-def _read(rates: np.ndarray, losses: np.ndarray, start: float, ramp: bool) -> dict[str, Any]:
-    """What the curve says."""
-    mean = np.where(np.isfinite(losses).all(0), losses.mean(0), np.inf)
+def _read(
+    rates: np.ndarray, losses: np.ndarray, start: float, ramp: bool, blown: bool
+) -> dict[str, Any]:
+    """What the curve says; blown: whether the loss blew up at the lowest rate."""
+    sound = np.isfinite(losses).all(0)
+    mean = np.where(sound, np.where(sound, losses, 0.0).mean(0), np.inf)
     best = int(np.argmin(mean))
     above = np.flatnonzero(mean[best:] > start)
     diverges = float(rates[best + above[0]]) if above.size else None
@@ -230,7 +238,17 @@ def _read(rates: np.ndarray, losses: np.ndarray, start: float, ramp: bool) -> di
     rule = "the rate of the least smoothed loss, divided by 2.25"
     if not ramp:
         rule = "the rate of the least loss after short trials, divided by 1.33"
-    if not fell:
+    if not sound.any() and not np.isfinite(start):
+        note = (
+            "The loss is not finite at any of these rates, from the first step on, so it is not "
+            "the rate: look at the data, the initialisation, and what the loss divides by."
+        )
+        found = None
+    elif not fell and blown:
+        diverges = float(rates[0])
+        note = "Training diverges at the first of these rates already: lower `low`."
+        found = None
+    elif not fell:
         note = "The loss fell at none of these rates; look at the initialisation, or more steps."
         found = None
     elif best == len(rates) - 1:
@@ -243,6 +261,15 @@ def _read(rates: np.ndarray, losses: np.ndarray, start: float, ramp: bool) -> di
         "diverges_at": diverges,
         "note": note,
     }
+
+
+def _has_blown_up(run: Outcome, steps: int) -> bool:
+    """Whether the loss left the range of numbers in these first steps, or grew far above noise."""
+    too_long_above = run.steps in run.evaluated and len(run.evaluated) >= PATIENCE
+    if run.status == "diverged" and run.steps <= steps and not too_long_above:
+        return True
+    losses = np.asarray(run.losses[:steps], np.float64)
+    return bool(losses[-max(1, len(losses) // 3) :].mean() > BLOWN * abs(losses[0]))
 
 
 def _of_ramp(run: Outcome, steps: int) -> np.ndarray:
@@ -269,11 +296,18 @@ def _smooth(losses: np.ndarray, decades: float) -> tuple[float, np.ndarray]:
     """
     steps = losses.shape[1]
     a_decade = steps / decades
-    starts = np.nanmean(losses[:, : max(1, round(a_decade / 4))], axis=1, keepdims=True)
+    gone = ~np.isfinite(losses)
+    if gone[:, 0].any():  # before the first update, so at every rate
+        return np.nan, np.full(losses.shape, np.nan)
+    first = slice(None, max(1, round(a_decade / 4)))
+    starts = np.nanmean(np.where(gone, np.nan, losses)[:, first], axis=1, keepdims=True)
+    before = losses[:, :1]  # any update; where the first ones blow up, nothing else is the start
+    blown = starts > before + np.abs(before)
+    starts = np.where(blown, before, starts)
     start = float(starts.mean())
-    gone = np.isnan(losses)
-    least = np.nanmin(np.where(gone.any(0), np.nan, losses.mean(0)))
-    losses = np.minimum(np.where(gone, np.inf, losses), starts + max(start - least, 0.0))
+    least = losses[:, ~gone.any(0)].mean(0).min()
+    room = np.where(blown, np.abs(before), max(start - least, 0.0))
+    losses = np.minimum(np.where(gone, np.inf, losses), starts + room)
     width = SMOOTHED * a_decade
     reach = int(4 * width) + 1
     bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)

@@ -113,6 +113,31 @@ def test_a_minimum_at_an_end_is_said():
     assert "lower `low`" in find(parabola(), ol.sgd, low=1.0, steps=20, ramp=False).note
 
 
+@pytest.mark.parametrize("ramp", [True, False])
+@pytest.mark.parametrize("low", [5.0, 1e20])
+def test_rates_of_which_the_lowest_diverges_are_to_be_lower(ramp, low):
+    found = find(parabola(), ol.sgd, low=low, high=low * 1e3, steps=40, ramp=ramp)
+    assert found.suggestion is None
+    assert found.diverges_at == pytest.approx(low)
+    assert found.note == "Training diverges at the first of these rates already: lower `low`."
+    assert "parabola: no learning rate;" in str(found)
+    assert found.rule not in str(found)
+
+
+@pytest.mark.parametrize("ramp", [True, False])
+def test_a_loss_that_is_never_finite_is_not_the_rate_s_fault(ramp):
+    task = parabola(loss=lambda x, batch, key: jnp.log(-jnp.square(x).sum()))
+    found = find(task, ol.sgd, steps=60, ramp=ramp)
+    assert (found.suggestion, found.diverges_at) == (None, None)
+    assert "not finite at any of these rates, from the first step on" in found.note
+    json.dumps(found.to_dict(), allow_nan=False)
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    figure = found.plot().figure
+    figure.canvas.draw()
+    matplotlib.pyplot.close(figure)
+
+
 def test_what_was_found_prints_and_becomes_json():
     found = found_for(1.0, True)
     assert str(found).startswith(f"parabola: {found.suggestion:.2g} (the rate of the least")

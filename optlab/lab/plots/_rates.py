@@ -34,8 +34,8 @@ def rates(found: Any, ax: Any = None) -> Any:
     ax = _style.axes(ax)
     mean, x = found.mean, found.rates
     marker = None if found.ramp else "o"
-    if len(found.losses) > 1:
-        known = ~np.isnan(found.losses).all(0)
+    known = ~np.isnan(found.losses).all(0)
+    if len(found.losses) > 1 and known.any():
         low, high = np.nanmin(found.losses[:, known], 0), np.nanmax(found.losses[:, known], 0)
         label = f"{len(found.losses)} seeds, least to largest"
         ax.fill_between(x[known], low, high, color=blue, alpha=0.2, linewidth=0, label=label)
@@ -44,8 +44,8 @@ def rates(found: Any, ax: Any = None) -> Any:
     ax.axhline(found.start, color=_style.GREY, linestyle=":", linewidth=1.5, label="start")
     ax.set_xscale("log")
     ax.set_xlim(x[0], x[-1])
-    shown = np.append(mean[np.isfinite(mean)], found.start)
-    _limit(ax, shown, found.start)
+    if np.isfinite(found.start):
+        _limit(ax, np.append(mean[np.isfinite(mean)], found.start), found.start)
     if found.suggestion is not None:
         label = f"suggested: {found.suggestion:.2g}"
         ax.axvline(found.suggestion, color=green, linewidth=2, linestyle="--", label=label)
