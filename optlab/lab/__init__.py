@@ -15,7 +15,7 @@ _plan        how a population is computed
 _population  many transformations as one
 _programs    the compiled parts of a run
 _engine      trains many runs, chunk by chunk
-_store       a file that keeps a study, whatever ends the process; _store_refusal, why it does not fit
+_store       a file that keeps a study, whatever ends the process: _store_refusal
 _load        results from it, without running anything
 _recover     what can be read of a damaged one
 _bytes       arrays as bytes

@@ -210,7 +210,7 @@ def test_a_store_of_another_task_is_refused(tmp_path):
         sweep(other, store=tmp_path / "study.db", budget=2)
     assert "fingerprint" not in str(error.value)
     named = valley(name="hill")
-    with pytest.raises(ValueError, match="study: the task is 'valley' there and 'hill' here. Name"):
+    with pytest.raises(ValueError, match=r"the task is 'valley' there and 'hill' here\. Name"):
         sweep(named, store=tmp_path / "study.db", budget=2)
 
 
