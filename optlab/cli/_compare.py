@@ -27,7 +27,11 @@ def add(commands: argparse._SubParsersAction) -> None:
         epilog=_arguments.SPACE + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    compare.add_argument("tasks", help="built-in tasks or package.module:task, commas between")
+    compare.add_argument(
+        "tasks",
+        help="built-in tasks or package.module:task, commas between; of several, --plot a.png "
+        "draws a-TASK.png each",
+    )
     compare.add_argument(
         "arguments",
         nargs="+",
