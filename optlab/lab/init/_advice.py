@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from optlab.lab.init._candidates import GIVEN, Candidate
-from optlab.lab.init._findings import Finding, Start, describe_start
+from optlab.lab.init._findings import SEE, Finding, Start, describe_start
 from optlab.lab.init._summary import Summary, best_candidate
 
 _STILL_ALIKE = 0.1
@@ -72,6 +72,17 @@ def recommend(
             also.insert(0, f"By rule alone, {simple.name} ({simple.formula}) comes next.")
     return Recommendation(
         name, chosen.formula, reason, chosen.rules, start.summary, after, tuple(also)
+    )
+
+
+def without_recommendation(finding: Finding) -> Finding:
+    """The same where the recommendation is to keep the start, and so no cure."""
+    if finding.fix != SEE:
+        return finding
+    return dataclasses.replace(
+        finding,
+        fix="No candidate is clearly better: add residual connections or normalisation, or take "
+        "fewer layers.",
     )
 
 

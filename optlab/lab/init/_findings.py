@@ -22,6 +22,9 @@ _BIASED = 3.0  # a layer's mean over its spread between examples
 _UPDATE = (1e-6, 0.3)  # of the weights' norm, at the first step; 1e-3 is usual
 _INPUT = (0.03, 30.0)
 _CONDITION = 1e4
+# What lies below is rounding (of the first layer's signal), or near the smallest numbers.
+_SIGNAL_FLOOR, _GRADIENT_FLOOR = 1e-6, 1e-30
+SEE = "See the recommendation."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,14 +179,14 @@ def _signal(start: Start) -> Iterator[Finding]:
         return
     falls = rise < 0
     place = int(np.argmin(powers) if falls else np.argmax(powers))
-    rate = 10 ** (2 * rise / (len(powers) - 1))
+    rate = _rate(signal, _SIGNAL_FLOOR * signal[0], rise) ** 2
     said = "is lost" if abs(powers[place]) >= 8 else f"is {10 ** powers[place]:.2g} of the first"
     cause = f"the variance between examples {_times(rate)} at each layer (measured {rate:.2g})"
     yield Finding(
         "signal vanishes" if falls else "signal explodes",
         tuple(x.name for x in start.layers[: place + 1]),
         f"{describe_start(start)}: {cause}; the signal {said} by {start.layers[place].name}.",
-        "See the recommendation.",
+        SEE,
         f", {cause}",
     )
 
@@ -195,14 +198,14 @@ def _gradient(start: Start) -> Iterator[Finding]:
     if abs(rise) < _LOST:
         return
     place = int(np.argmin(powers) if rise < 0 else np.argmax(powers))
-    rate = 10 ** (rise / (len(powers) - 1))
+    rate = _rate(gradient[::-1], _GRADIENT_FLOOR, rise)
     said = "nothing" if powers[place] <= -8 else f"{10 ** powers[place]:.2g} of the last layer's"
     yield Finding(
         "gradient vanishes" if rise < 0 else "gradient explodes",
         tuple(x.name for x in start.layers[place:]),
         f"the gradient's norm is multiplied by {rate:.2g} at each layer on its way back; "
         f"{said} arrives.",
-        "See the recommendation.",
+        SEE,
     )
 
 
@@ -279,6 +282,17 @@ def _updates(start: Start) -> Iterator[Finding]:
             f"the first update is only {np.nanmin(ratio):.2g} of the weights' norm.",
             "The learning rate, or the gradient that arrives there, is too small.",
         )
+
+
+def _rate(values: np.ndarray, floor: float, rise: float) -> float:
+    """The factor from layer to layer, by least squares over those above the floor.
+
+    Where fewer than two are, from `rise`, powers of ten over all layers.
+    """
+    sound = np.flatnonzero(np.isfinite(values) & (values > floor))
+    if len(sound) < 2:
+        return float(10 ** (rise / (len(values) - 1)))
+    return float(10 ** np.polyfit(sound, np.log10(values[sound]), 1)[0])
 
 
 def describe_start(start: Start) -> str:

@@ -63,7 +63,8 @@ def init_report(
 
     Raises:
       ValueError: for a model without layers, parameters of another model, non-finite numbers, a
-        batch of one example, no candidates, fewer than 5 seeds, a loss that is no scalar.
+        batch of one example or of copies of one, no candidates, fewer than 5 seeds, a loss that is
+        no scalar.
       TypeError: for what is no model, a loss or optimizer that is none.
 
     Special cases:
@@ -107,6 +108,7 @@ def init_report(
         raise TypeError(f"init_report: tx must be an optimizer with init and update, got {tx!r}.")
     key = jax.random.key(0) if key is None else key
     traced = _model.read_model("init_report", model, params, batch)
+    _model.check_examples_differ("init_report", model, batch)
     layers = _layers.find_layers(traced)
     meter = Meter(traced, layers, _on_batch(loss, batch), tx)
     chosen = _candidates.choose("init_report", _candidates.Bench(meter), candidates)
@@ -122,6 +124,8 @@ def init_report(
     best = _summary.best_candidate({k: s.score for k, s in summaries.items()}, _candidates.GIVEN)
     ratios = [r["update_ratio"] for r in rows if r["candidate"] == best and r["update_ratio"]]
     advice = _advice.recommend(chosen, summaries, start, findings, max(ratios) if ratios else None)
+    if advice.name == _candidates.GIVEN:
+        findings = [_advice.without_recommendation(finding) for finding in findings]
     return InitReport(
         rows=tuple(rows),
         blocks=tuple(r for r in block_rows(rows) if r["candidate"] == _candidates.GIVEN),

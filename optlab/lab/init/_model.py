@@ -192,6 +192,19 @@ def _check_same(owner: str, given: PyTree, expected: PyTree) -> None:
             )
 
 
+def check_examples_differ(owner: str, model: Any, batch: PyTree) -> None:
+    """Refuses examples that are copies of one; a function may read all of the batch."""
+    linen, nnx = sys.modules.get("flax.linen"), sys.modules.get("flax.nnx")
+    modules = tuple(flax.Module for flax in (linen, nnx) if flax is not None)
+    arrays = jax.tree.leaves(inputs_of(batch) if isinstance(model, modules) else batch)
+    if all(bool((jnp.asarray(x) == jnp.asarray(x)[:1]).all()) for x in arrays):
+        raise ValueError(
+            f"{owner}: all {len(arrays[0])} examples of the batch are the same, and what differs "
+            "between examples is what is measured. Pass examples of the data, prepared as in "
+            "training."
+        )
+
+
 def _check_batch(owner: str, batch: PyTree) -> None:
     arrays = jax.tree.leaves(batch)
     if not arrays or any(np.ndim(x) == 0 for x in arrays):

@@ -29,6 +29,19 @@ def sigmoid():
     return init_report(model, drawn(model), X)
 
 
+@pytest.fixture(scope="module")
+def tenfold():
+    """Layers of a tenth each, under which the float ends; and a candidate that is no better."""
+    params = {f"w{i}": jnp.eye(12) * (1 if i == 0 else 0.1) for i in range(50)}
+
+    def forward(params, x):
+        for i in range(50):
+            x = jnp.tanh(x @ params[f"w{i}"])
+        return x
+
+    return init_report(forward, params, 0.1 * X, candidates={"same": lambda key: params})
+
+
 def kinds(report):
     return {finding.kind for finding in report.findings}
 
@@ -359,3 +372,27 @@ def test_findings_are_plain_records(relu):
     finding = relu.findings[0]
     assert dataclasses.is_dataclass(finding)
     assert str(finding).startswith("Dense_0 to Dense_")
+
+
+def test_copies_of_one_example_are_refused():
+    same = jnp.ones_like(X)
+    message = f"all {len(X)} examples of the batch are the same"
+    for batch in (same, (same, X)):
+        with pytest.raises(ValueError, match=message):
+            init_report(RELU, drawn(RELU), batch)
+
+
+def test_factors_are_those_of_layers_above_rounding(tenfold):
+    signal, gradient = (f for f in tenfold.findings if f.kind.endswith("vanishes"))
+    assert "(measured 0.01)" in signal.text
+    assert float(gradient.text.split("multiplied by ")[1].split()[0]) == pytest.approx(
+        0.1, rel=0.03
+    )
+
+
+def test_a_finding_points_at_a_recommendation_only_where_there_is_one(relu, tenfold):
+    assert relu.recommendation.name != "as given"
+    assert "See the recommendation." in str(relu)
+    assert tenfold.recommendation.name == "as given"
+    assert "See the recommendation." not in str(tenfold)
+    assert "No candidate is clearly better: add residual connections" in str(tenfold)
