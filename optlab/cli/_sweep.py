@@ -58,8 +58,10 @@ def _run(options: argparse.Namespace) -> int:
     with _arguments.spoken():
         if options.csv:
             results.to_csv(options.csv)
-    if all(outcome.status == "diverged" for outcome in results.outcomes):
-        print("optlab: every run diverged; search smaller learning rates", file=sys.stderr)
+    try:
+        results.best()
+    except ValueError as error:  # every trial diverged; it says when
+        print(f"optlab: {_arguments.one_line(error).removeprefix('best: ')}", file=sys.stderr)
         return 1
     if options.plot:
         _arguments.draw(results.plot, options.plot)
