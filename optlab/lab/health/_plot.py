@@ -22,7 +22,7 @@ def draw(report: Any, figure: Any = None) -> Any:
     """See `GradientReport.plot`."""
     samples = report.samples
     layers = min(len(samples.groups), MOST_LAYERS)
-    heights = [1.2 + 0.22 * layers, 2.2, 2.6]
+    heights = [1.2 + 0.22 * layers, 2.4, 2.6]
     if figure is None:
         figure = pyplot().figure(figsize=(8, sum(heights) + 0.8), dpi=100, layout="constrained")
     top, middle, bottom = figure.subplots(3, height_ratios=heights)
@@ -77,7 +77,7 @@ def _ratios(ax: Any, samples: Any) -> None:
     ax.set_xlabel("update norm / weight norm (log scale)")
     ax.set_ylabel("samples")
     ax.set_title("Update ratios", **TITLE)
-    _legend(ax)
+    _legend(ax, "below")
     _plain(ax)
 
 
@@ -117,13 +117,18 @@ def _losses(ax: Any, report: Any) -> None:
     _plain(ax)
 
 
-def _legend(ax: Any) -> None:
-    """Over the picture, beside its title, or in a corner of it where there is too much of it."""
+def _legend(ax: Any, wide: str = "best") -> None:
+    """Over the picture, beside its title; where it is too wide, in a corner, or below it."""
     handles, labels = ax.get_legend_handles_labels()
     if sum(len(label) + 6 for label in labels) < 58:
         ax.legend(
             handles, labels, frameon=False, fontsize=9, ncols=len(labels), loc="lower right",
             bbox_to_anchor=(1.0, 0.99), borderaxespad=0, columnspacing=1.2, handlelength=1.8,
+        )  # fmt: skip
+    elif wide == "below":
+        ax.legend(
+            handles, labels, frameon=False, fontsize=9, ncols=3, loc="upper center",
+            bbox_to_anchor=(0.5, -0.3), borderaxespad=0,
         )  # fmt: skip
     else:
         ax.legend(handles, labels, fontsize=9, loc="best", framealpha=0.85, edgecolor="none")

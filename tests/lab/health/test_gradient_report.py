@@ -103,6 +103,22 @@ def test_the_picture_has_layers_ratios_and_losses(report):
     matplotlib.pyplot.close(figure)
 
 
+def test_the_legend_of_ratios_covers_no_bar():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    tx = transforms.probe(optimizers.sgd(0.1))
+    params = {f"encoder_block_{i}": {"kernel": jnp.eye(2)} for i in range(8)}
+    _, state = jax.jit(tx.update)(params, tx.init(params), params)
+    figure = gradient_report(state).plot()
+    figure.canvas.draw()
+    middle = figure.axes[1]
+    legend = middle.get_legend().get_window_extent()
+    assert not legend.overlaps(middle.get_window_extent())
+    assert not legend.overlaps(middle.xaxis.label.get_window_extent())
+    assert not legend.overlaps(figure.axes[2].title.get_window_extent())
+    matplotlib.pyplot.close(figure)
+
+
 def test_a_state_without_a_probe_is_refused():
     state = optimizers.adam(1e-3).init({"w": jnp.ones(2)})
     with pytest.raises(ValueError, match=r"there is no probe in this tuple.*optlab.probe\(tx\)"):
