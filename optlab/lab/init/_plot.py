@@ -42,8 +42,8 @@ def plot_report(report: Any, axes: Any = None) -> Any:
             values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
             axis.plot(places, np.maximum(values, _FLOOR), label=label, **style)
     first = report.layers(names[0])
-    _decorate(upper, "signal: spread between examples", first[0]["signal"], "left")
-    _decorate(lower, "gradient by the layer's output", first[-1]["gradient"], "right")
+    _decorate(upper, "signal: spread between examples", first[0]["signal"], "first")
+    _decorate(lower, "gradient by the layer's output", first[-1]["gradient"], "last")
     lower.set_xlabel("layer")
     lower.xaxis.get_major_locator().set_params(integer=True)
     if own:
@@ -86,9 +86,9 @@ def plot_coordinates(check: Any, ax: Any = None) -> Any:
     return ax
 
 
-def _decorate(axis: Any, label: str, reference: float, side: str) -> None:
-    """Scales, and the levels at which a signal counts as lost; named on the side where the lines
-    begin, which is far from them."""
+def _decorate(axis: Any, label: str, reference: float, layer: str) -> None:
+    """Scales, and the levels at which a signal counts as lost; named beside the picture, where
+    no line can strike the words through."""
     axis.set_yscale("log")
     if np.isfinite(reference) and reference > 0:
         low, high = axis.get_ylim()
@@ -97,13 +97,14 @@ def _decorate(axis: Any, label: str, reference: float, side: str) -> None:
             if low / 10 < level < high * 10:
                 axis.axhline(level, color="#666666", linewidth=1, linestyle=(0, (2, 3)))
                 axis.annotate(
-                    f"lost: {factor:g} of the {'first' if side == 'left' else 'last'} layer",
-                    (0.01 if side == "left" else 0.99, level),
+                    f"lost: {factor:g}\nof the {layer}\nlayer",
+                    (1.01, level),
                     xycoords=("axes fraction", "data"),
                     fontsize=9,
                     color="#444444",
-                    ha=side,
-                    va="bottom",
+                    ha="left",
+                    va="center",
+                    annotation_clip=False,
                 )
     axis.set_ylabel(label)
     axis.grid(True, which="major", alpha=0.3)

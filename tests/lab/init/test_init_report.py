@@ -396,3 +396,15 @@ def test_a_finding_points_at_a_recommendation_only_where_there_is_one(relu, tenf
     assert tenfold.recommendation.name == "as given"
     assert "See the recommendation." not in str(tenfold)
     assert "No candidate is clearly better: add residual connections" in str(tenfold)
+
+
+def test_no_curve_strikes_through_the_words_of_a_level(sigmoid):
+    upper, lower = sigmoid.plot()
+    upper.figure.canvas.draw()
+    for axis in (upper, lower):
+        words = [text.get_window_extent() for text in axis.texts]
+        assert words
+        curves = [line.get_path() for line in axis.lines if len(line.get_xdata()) > 2]
+        curves = [axis.transData.transform_path(path) for path in curves]
+        assert not any(path.intersects_bbox(box, filled=False) for path in curves for box in words)
+    plt.close(upper.figure)
