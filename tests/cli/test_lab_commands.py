@@ -205,8 +205,9 @@ def test_a_reader_who_leaves_early_is_no_error(folder):
 def test_plots_leave_no_figure_open(optlab):
     from matplotlib import pyplot
 
+    open_before = pyplot.get_fignums()
     optlab("schedule cosine init_value=1 steps=9 --plot a.png")
-    assert pyplot.get_fignums() == []
+    assert pyplot.get_fignums() == open_before
 
 
 def test_an_error_of_the_users_own_code_keeps_its_trace():
