@@ -1,6 +1,6 @@
 """The experiments of docs/choosing.md: what tutorials say of optimizers, tried on built-in tasks.
 
-    python benchmarks/choosing.py                       # all of them, about ten minutes
+    python benchmarks/choosing.py                       # all of them, minutes
     python benchmarks/choosing.py zero_init adagrad     # some
     python benchmarks/choosing.py --figures docs/figures
 
@@ -190,9 +190,11 @@ EXPERIMENTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("experiments", nargs="*", choices=[*EXPERIMENTS, []], help="default: all")
+    parser.add_argument("experiments", nargs="*", help=f"of {', '.join(EXPERIMENTS)}; default: all")
     parser.add_argument("--figures", type=Path, help="a folder to draw into")
     arguments = parser.parse_args()
+    if unknown := {*arguments.experiments} - {*EXPERIMENTS}:
+        parser.error(f"there is no experiment {min(unknown)!r}")
     for name in arguments.experiments or EXPERIMENTS:
         print(f"\n# {name}:{(EXPERIMENTS[name].__doc__ or '').rstrip()}")
         EXPERIMENTS[name](arguments.figures)

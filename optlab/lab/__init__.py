@@ -4,7 +4,7 @@ does not train.
 _task        a problem to train on, as pure functions
 _from_flax   a Flax module as the functions of a task
 _order       which examples a step takes
-_seeds       the seeds of runs
+_runs        the steps and seeds of runs
 _outcome     trials, and the runs made of them
 _dimensions  one hyperparameter's possible values: log_uniform, uniform, integers, choice, grid
 _space       hyperparameters by name, checked against the function that takes them

@@ -13,10 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from optlab.core import checks
 from optlab.lab import _compare_inputs as inputs
-from optlab.lab import _planner, _population, _statistics
+from optlab.lab import _planner, _population, _programs, _statistics
 from optlab.lab._compare_runs import MEASURES, Entry, Judge, Measure, Tuning, tuning_scores
 from optlab.lab._comparison import Comparison
 from optlab.lab._engine import Engine, Member
@@ -167,7 +168,7 @@ def compare(
                 "tasks": {task.name: fingerprint(task) for task, _ in listed},
                 "steps": {task.name: count for task, count in listed},
                 "optimizers": {name: one.to_dict() for name, one in spaces.items()},
-                "programs": _programs(listed[0][0], optimizers, spaces),
+                "programs": _hashes(listed[0][0], optimizers, spaces),
                 **dataclasses.asdict(protocol),
             }
             kept = stack.enter_context(Store(store, study))
@@ -200,7 +201,7 @@ def compare(
     )
 
 
-def _programs(
+def _hashes(
     task: Task, optimizers: Mapping[str, Callable[..., Any]], spaces: Mapping[str, Space]
 ) -> dict[str, str]:
     """What tells these optimizers from others of the same names."""
@@ -351,13 +352,13 @@ class _Bench:
 
 
 def _judge(task: Task, steps: int, evaluations: int) -> Judge:
-    key = jax.random.key(0)
+    still = optax.with_extra_args_support(optax.identity())
 
     def start(arrays):
-        params = task.init(jax.random.fold_in(key, 0))
-        batch = task.batch_at(arrays, jax.random.fold_in(key, 1), jnp.int32(0))
-        loss = task.scalar_loss(params, batch, jax.random.fold_in(key, 2))
-        return {"train_loss": loss, **task.metrics(arrays, params)}[str(task.metric)]
+        run = _programs.start(task, arrays, still, jnp.int32(0))
+        _, loss = _programs.step(task, arrays, still, run)
+        metrics, _ = _programs.judge(task, arrays, still, run)
+        return {"train_loss": loss, **metrics}[str(task.metric)]
 
     return Judge(
         task=task.name,
@@ -372,7 +373,7 @@ def _judge(task: Task, steps: int, evaluations: int) -> Judge:
 
 def _state_bytes(task: Task, tx: Any) -> float:
     """Of the optimizer, a parameter."""
-    params = jax.eval_shape(task.init, jax.eval_shape(lambda: jax.random.key(0)))
+    _, params, _, _ = task.shapes()
     state = jax.eval_shape(tx.init, params)
     held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
     return held / max(sum(x.size for x in jax.tree.leaves(params)), 1)

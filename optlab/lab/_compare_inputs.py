@@ -8,6 +8,7 @@ from typing import Any
 
 from optlab.core import checks
 from optlab.lab import _population, _statistics
+from optlab.lab._runs import steps_of
 from optlab.lab._space import Space, check_space
 from optlab.lab._task import Task
 
@@ -55,14 +56,7 @@ def listed_tasks(given: Task | Iterable[Task], steps: int | None) -> list[tuple[
         if not isinstance(task, Task):
             raise TypeError(f"compare: expected a Task or several, got {task!r}.")
     _all_different("tasks", [task.name for task in tasks])
-    if steps is not None:
-        steps = int(checks.positive_count("compare", "steps", steps))
-    for task in tasks:
-        if steps is None and task.steps is None:
-            raise ValueError(
-                f"compare: {task.name} does not say how many steps to train; give them: steps=300."
-            )
-    return [(task, steps or int(task.steps or 0)) for task in tasks]
+    return [(task, steps_of("compare", task, steps)) for task in tasks]
 
 
 def named_spaces(space: Any, optimizers: Mapping[str, Callable[..., Any]]) -> dict[str, Space]:

@@ -15,7 +15,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from optlab.core import checks
@@ -83,6 +82,11 @@ class Engine:
     @property
     def compiled(self) -> int:
         return len(self._programs)
+
+    @property
+    def programs_in_words(self) -> str:
+        """How many were compiled: one, unless transformations differ in more than numbers."""
+        return f"{self.compiled} {'program' if self.compiled == 1 else 'programs'} compiled"
 
     @property
     def compile_seconds(self) -> float:
@@ -169,7 +173,7 @@ class Engine:
         begun = time.perf_counter()
         width = programs.width
         padded = [*members, *[members[-1]] * (width - len(members))]
-        txs = programs.put(_gathered([_population.as_arrays(m.tx) for m in padded]))
+        txs = programs.put(_population.together([member.tx for member in padded]))
         run = _begin(programs, padded, txs)
         records = [_Record(member, self.task) for member in members]
         at = 0 if members[0].past is None else members[0].past[0].steps
@@ -199,7 +203,7 @@ def _begin(programs: Programs, members: list[Member], txs: Any) -> Run:
     pasts = [member.past[1] for member in members if member.past is not None]
     if pasts:
         return programs.unpacked(pasts)
-    seeds = _gathered([jnp.int32(member.seed) for member in members])
+    seeds = _population.together([np.int32(member.seed) for member in members])
     return programs.start(txs, programs.put(seeds))
 
 
@@ -268,8 +272,3 @@ def _groups(members: Sequence[Member]) -> list[list[Member]]:
 
 def _cut(group: list[Member], width: int) -> list[list[Member]]:
     return [group[i * width : (i + 1) * width] for i in range(math.ceil(len(group) / width))]
-
-
-def _gathered(trees: list[Any]) -> Any:
-    """One tree as it is; several with a leading axis."""
-    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *trees)

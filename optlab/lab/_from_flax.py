@@ -56,13 +56,17 @@ def task_fields(
     example = _example(data)
     choose = _chooser(inputs, example)
     model = _model(module, jax.eval_shape(choose, example), streams)
+    from flax import errors  # `_model` has said so if it is missing
 
     def mean_loss(params, batch, key):
         value = loss(model.apply(params, choose(batch), key, True), batch)
         return jnp.mean(value)
 
     def judge(params, batch):
-        outputs = model.apply(params, choose(batch), jax.random.key(0), False)
+        try:
+            outputs = model.apply(params, choose(batch), jax.random.key(0), False)
+        except errors.FlaxError as error:  # which are no ValueErrors
+            raise ValueError(str(error)) from error
         found = {"loss": loss(outputs, batch)}
         found |= {} if evaluate is None else dict(evaluate(outputs, batch))
         return {name: _mean(value) for name, value in found.items()}

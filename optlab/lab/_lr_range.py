@@ -18,7 +18,7 @@ from optlab.lab._outcome import Outcome
 from optlab.lab._plan import Plan
 from optlab.lab._progress import steps_bar
 from optlab.lab._ramped import Ramped, of_rate
-from optlab.lab._seeds import listed_seeds
+from optlab.lab._runs import listed_seeds, steps_of
 from optlab.lab._task import Task
 
 SMOOTHED = 0.1  # decades, the deviation of the bell that smooths a ramp
@@ -235,9 +235,9 @@ def _read(
     before = start if best == 0 else min(start, mean[0])  # of the same batches
     fell = mean[best] < before - 0.01 * abs(before)
     note, found = "", rates[best] / (BELOW_RAMP if ramp else BELOW_SHORT)
-    rule = "the rate of the least smoothed loss, divided by 2.25"
+    rule = f"the rate of the least smoothed loss, divided by {BELOW_RAMP:.3g}"
     if not ramp:
-        rule = "the rate of the least loss after short trials, divided by 1.33"
+        rule = f"the rate of the least loss after short trials, divided by {BELOW_SHORT:.3g}"
     if not sound.any() and not np.isfinite(start):
         note = (
             "The loss is not finite at any of these rates, from the first step on, so it is not "
@@ -346,19 +346,15 @@ def _traceable(tx: Ramped) -> Ramped:
 
 def _steps(task: Task, steps: int | None, ramp: bool, decades: float) -> int:
     least = int(np.ceil(10 * decades)) if ramp else 1
+    asked = steps_of("lr_range", task, steps)
     if steps is None:
-        if task.steps is None:
-            raise ValueError(
-                f"lr_range: {task.name} does not say how many steps to train; give them: steps=300."
-            )
-        return max(least, task.steps if ramp else task.steps // SHORT)
-    checks.positive_count("lr_range", "steps", steps)
-    if steps < least:
+        return max(least, asked if ramp else asked // SHORT)
+    if asked < least:
         raise ValueError(
             f"lr_range: a ramp over {decades:.1f} decades needs at least {least} steps, got "
             f"{steps}. Give more, narrow low and high, or pass ramp=False."
         )
-    return steps
+    return asked
 
 
 def _plain(value: Any) -> float | None:

@@ -10,12 +10,11 @@ from typing import Any, Literal
 
 import jax
 import jax.extend
-import jax.numpy as jnp
 import numpy as np
 
 from optlab.lab._engine import Engine
 from optlab.lab._plan import Plan
-from optlab.lab._population import as_arrays, stacked
+from optlab.lab._population import together
 from optlab.lab._task import Task
 
 # A wider chunk is compiled and timed only where that costs less than this part of the whole work,
@@ -83,11 +82,8 @@ def engine(
 def _loop(task: Task) -> tuple[Literal["scan", "python"], str]:
     if jax.default_backend() != "cpu":
         return "scan", "each run alone"
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    step = jax.ShapeDtypeStruct((), jnp.int32)
-    arrays = jax.eval_shape(lambda: task.arrays)
-    batch = jax.eval_shape(task.batch_at, arrays, key, step)
-    loss = jax.make_jaxpr(task.scalar_loss)(jax.eval_shape(task.init, key), batch, key)
+    _, params, batch, key = task.shapes()
+    loss = jax.make_jaxpr(task.scalar_loss)(params, batch, key)
     if _contains(loss.jaxpr, "conv_general_dilated"):
         return "python", "XLA for CPU runs convolutions many times slower inside a loop"
     return "scan", "on a CPU, each run alone is usually fastest"
@@ -114,8 +110,8 @@ def _seconds_a_step(engine: Engine, tx: Any) -> float:
     """Of one run, when all workers are as busy as this one; with its share of an evaluation."""
     programs = engine.programs(tx, engine.devices()[0])
     width = programs.width
-    txs = programs.put(as_arrays(tx) if width == 1 else stacked([tx] * width))
-    seeds = jnp.int32(0) if width == 1 else jnp.arange(width, dtype=jnp.int32)
+    txs = programs.put(together([tx] * width))
+    seeds = together([np.int32(i) for i in range(width)])
     run = jax.block_until_ready(programs.start(txs, programs.put(seeds)))
 
     def seconds_of(count: int) -> float:

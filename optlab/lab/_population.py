@@ -79,14 +79,10 @@ def structure(tx: Any) -> Any:
     return tree, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
 
 
-def as_arrays(tx: Any) -> Any:
-    """The same with strongly typed arrays as leaves, as `stacked` has them."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), tx)
-
-
-def stacked(txs: Sequence[Any]) -> Any:
-    """Transformations of one structure as one, with a leading axis on every leaf."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(as_arrays, txs))
+def together(trees: Sequence[Any]) -> Any:
+    """Trees of one structure as one of arrays, with a leading axis on every leaf; one as it is."""
+    trees = [jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), tree) for tree in trees]
+    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *trees)
 
 
 @contextlib.contextmanager

@@ -62,8 +62,8 @@ def _in_words(kept: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str
         if same and program != programs[1].get(name, program):
             yield f"the optimizer {f'{name!r} ' if name else ''}{_OPTIMIZER}"
     said = {"task", "tasks", "fingerprint", "programs", "optimizer"}
-    rest = [{key: one[key] for key in one if key not in said} for one in (kept, given)]
-    yield from _differences(*rest)
+    before, now = ({key: one[key] for key in one if key not in said} for one in (kept, given))
+    yield from _differences(before, now)
 
 
 def _differences(kept: Any, given: Any, name: str = "") -> Iterator[str]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from optlab.core import checks
 from optlab.lab import _halving, _planner, _population
 from optlab.lab._engine import Engine, Member
 from optlab.lab._fingerprint import fingerprint, optimizer_fingerprint
@@ -19,8 +18,8 @@ from optlab.lab._outcome import Trial
 from optlab.lab._plan import Plan
 from optlab.lab._progress import steps_bar
 from optlab.lab._results import Results
+from optlab.lab._runs import listed_seeds, steps_of
 from optlab.lab._samplers import Sampler, make_sampler
-from optlab.lab._seeds import listed_seeds
 from optlab.lab._space import check_space
 from optlab.lab._store import Store
 from optlab.lab._task import Task
@@ -92,7 +91,7 @@ def sweep(
       (8, True)
     """
     begun = time.perf_counter()
-    steps = _steps(task, steps)
+    steps = steps_of("sweep", task, steps)
     seeds = listed_seeds("sweep", seeds)
     checked = check_space(space, make_tx)
     asked = make_sampler(sampler, checked, budget=budget, seed=seed, mode=task.mode)
@@ -137,7 +136,7 @@ def sweep(
         trials=swept.trials[: asked.budget],
         outcomes=[o for o in swept.outcomes.values() if o.trial < asked.budget],
         space=checked,
-        plan=str(engine.plan),
+        plan=f"{engine.plan}, {engine.programs_in_words}",
         seconds=time.perf_counter() - begun,
     )
 
@@ -239,12 +238,3 @@ class _Study:
             values.append(outcome.metrics[str(self._task.metric)][at[0]])
         mean = float(np.mean(values))
         return mean if np.isfinite(mean) else self._task.worst
-
-
-def _steps(task: Task, steps: int | None) -> int:
-    steps = task.steps if steps is None else steps
-    if steps is None:
-        raise ValueError(
-            f"sweep: {task.name} does not say how many steps to train; give them: steps=300."
-        )
-    return int(checks.positive_count("sweep", "steps", steps))

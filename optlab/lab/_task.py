@@ -206,9 +206,12 @@ class Task:
         given = () if self.validation is None else (arrays["validation"],)
         return dict(self.evaluate(params, *given))
 
-    def better(self, a: float, b: float) -> bool:
-        """Whether a metric of `a` is better than one of `b`."""
-        return a < b if self.mode == "min" else a > b
+    def shapes(self) -> tuple[PyTree, PyTree, PyTree, Any]:
+        """Arrays, parameters, a batch and a key as `jax.ShapeDtypeStruct`s; computes nothing."""
+        arrays, key = jax.eval_shape(lambda: (self.arrays, jax.random.key(0)))
+        step = jax.ShapeDtypeStruct((), jnp.int32)
+        batch = jax.eval_shape(self.batch_at, arrays, key, step)
+        return arrays, jax.eval_shape(self.init, key), batch, key
 
     @property
     def worst(self) -> float:
@@ -235,13 +238,13 @@ class Task:
                 f"Task: batch_size {self.batch_size} is larger than the data, {count} examples."
             )
 
-    def _metric_shapes(self, params: PyTree) -> dict[str, Any]:
+    def _metric_shapes(self, arrays: PyTree, params: PyTree) -> dict[str, Any]:
         """Of what `evaluate` returns; traced apart from the loss, to tell which of them fails."""
         if self.validation is None:
-            return jax.eval_shape(self.metrics, self.arrays, params)
+            return jax.eval_shape(self.metrics, arrays, params)
         try:
-            return jax.eval_shape(self.metrics, self.arrays, params)
-        except Exception as error:  # whatever a model raises for data that do not fit it
+            return jax.eval_shape(self.metrics, arrays, params)
+        except (TypeError, ValueError, LookupError) as error:
             train = "" if callable(self.batch) else f"; the training data are {_shapes(self.batch)}"
             raise ValueError(
                 f"Task: evaluate fails on validation, whose arrays are {_shapes(self.validation)}"
@@ -251,22 +254,20 @@ class Task:
 
     def _metric(self) -> str:
         """Traces everything once, so that mistakes come up before anything runs."""
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        params = jax.eval_shape(self.init, key)
+        arrays, params, batch, key = self.shapes()
 
-        def start(params, arrays, key):
-            batch = self.batch_at(arrays, key, jnp.int32(0))
-            loss = self.loss(params, batch, key)
+        def alone(*given):
+            loss = self.loss(*given)
             return loss[0] if isinstance(loss, tuple) else loss
 
-        loss = jax.eval_shape(start, params, self.arrays, key)
+        loss = jax.eval_shape(alone, params, batch, key)
         if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
             found = f"{loss.dtype}{list(loss.shape)}" if hasattr(loss, "shape") else repr(loss)
             raise ValueError(
                 f"Task: loss must return a real scalar or (scalar, aux), got {found}; take the "
                 "mean over examples."
             )
-        metrics = self._metric_shapes(params)
+        metrics = self._metric_shapes(arrays, params)
         for name, value in metrics.items():
             if value.shape != ():
                 raise ValueError(

@@ -240,19 +240,18 @@ def _one_width(
 def _model_and_init(make_model: Any, width: int, batch: PyTree) -> tuple[Any, Callable[[Any], Any]]:
     nnx, linen = sys.modules.get("flax.nnx"), sys.modules.get("flax.linen")
     parameters = inspect.signature(make_model).parameters.values()
+    made: Any
     if sum(p.default is p.empty for p in parameters) > 1:
-        module: Any = make_model(width, jax.random.key(0))
-        if nnx is not None and isinstance(module, nnx.Module):
-            return module, lambda key: nnx.state(make_model(width, key), nnx.Param)
-        made = module
+        made = make_model(width, jax.random.key(0))
+        if nnx is not None and isinstance(made, nnx.Module):
+            return made, lambda key: nnx.state(make_model(width, key), nnx.Param)
     else:
-        made: Any = make_model(width)
+        made = make_model(width)
+    if linen is not None and isinstance(made, linen.Module):
+        draw = jax.jit(lambda key: made.init(key, _model.inputs_of(batch))["params"])
+        return made, draw
     if isinstance(made, tuple) and len(made) == 2 and all(map(callable, made)):
         return made
-    if linen is not None and isinstance(made, linen.Module):
-        start: Any = made.init
-        draw = jax.jit(lambda key: start(key, _model.inputs_of(batch))["params"])
-        return made, draw
     raise TypeError(
         "coordinate_check: make_model must return a Linen module or (function, init) for a width, "
         f"or take (width, key) and return an NNX module, got {made!r}."

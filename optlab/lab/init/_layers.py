@@ -138,7 +138,7 @@ def _axes(
         coordinate = np.arange(length).reshape([-1 if i == axis else 1 for i in range(len(shape))])
         try:
             moved = _move(operand, start, np.broadcast_to(coordinate, shape), producers)
-        except NotImplementedError:
+        except _Untraced:
             return _axes_by_name(model.paths[model.varied[leaf]], shape), {}
         along = {d for d in range(moved.ndim) if moved.shape[d] > 1 and _varies(moved, d)}
         if not along and length == 1:
@@ -154,6 +154,10 @@ def _axes(
     return initializers.Axes(*map(tuple, found)), piece
 
 
+class _Untraced(Exception):
+    """An operation of which it is not known where it moves entries."""
+
+
 def _varies(array: np.ndarray, axis: int) -> bool:
     return bool((np.take(array, 0, axis) != np.take(array, -1, axis)).any())
 
@@ -164,10 +168,10 @@ def _move(number: int, start: int, array: np.ndarray, producers: dict[int, Node]
         return array
     node = producers.get(number)
     if node is None:
-        raise NotImplementedError
+        raise _Untraced
     refs = [r for r in node.inputs if not isinstance(r, Const)]
     if len(refs) != 1 or len(node.inputs) > 1:
-        raise NotImplementedError
+        raise _Untraced
     params = node.params
     before = _move(refs[0], start, array, producers)
     if node.name in ("convert_element_type", "copy", "copy_p", "sharding_constraint"):
@@ -188,7 +192,7 @@ def _move(number: int, start: int, array: np.ndarray, producers: dict[int, Node]
         placed = dict(zip(params["broadcast_dimensions"], before.shape, strict=True))
         wide = [placed.get(i, 1) for i in range(len(params["shape"]))]
         return np.broadcast_to(before.reshape(wide), params["shape"])
-    raise NotImplementedError
+    raise _Untraced
 
 
 def _axes_by_name(path: str, shape: tuple[int, ...]) -> initializers.Axes | None:

@@ -1,10 +1,30 @@
-"""The seeds of runs, given as a number of them or one by one."""
+"""What experiments are asked for: the steps and the seeds of runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from optlab.core import checks
+from optlab.lab._task import Task
+
+
+def steps_of(owner: str, task: Task, steps: int | None) -> int:
+    """The steps asked for, or else the task's own.
+
+    Args:
+      owner: the function the errors speak for.
+      task: to train on.
+      steps: a number >= 1, or None.
+
+    Raises:
+      ValueError: for another number, and where neither says.
+    """
+    steps = task.steps if steps is None else steps
+    if steps is None:
+        raise ValueError(
+            f"{owner}: {task.name} does not say how many steps to train; give them: steps=300."
+        )
+    return int(checks.positive_count(owner, "steps", steps))
 
 
 def listed_seeds(owner: str, seeds: int | Sequence[int]) -> list[int]:
