@@ -51,7 +51,8 @@ def spoken() -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    notes = getattr(error, "__notes__", ())
+    return " ".join(" ".join([str(error), *notes]).split())
 
 
 def load(spec: str, what: str = "factory") -> Any:

@@ -42,7 +42,7 @@ def compare(
     trials: int = 20,
     seeds: int = 5,
     steps: int | None = None,
-    studies: int = 1,
+    studies: int = 3,
     tuning_seeds: int = 1,
     tune_for: Measure = "metric",
     finalists: int | None = None,
@@ -207,8 +207,7 @@ def _hashes(
     """What tells these optimizers from others of the same names."""
     found = {}
     for name, make_tx in optimizers.items():
-        middle = spaces[name].at([0.5] * len(spaces[name].dimensions))
-        (tx,) = _population.transformations(make_tx, [middle])
+        (tx,) = _population.transformations(make_tx, [spaces[name].middle])
         found[name] = optimizer_fingerprint(task, tx)
     return found
 

@@ -106,8 +106,7 @@ def _searched(name: str, given: Any, make_tx: Callable[..., Any]) -> Space:
             f"compare: the space of {name!r} holds constants only, so its trials would all be the "
             "same and its budget unlike that of others; give it a dimension: log_uniform(1e-4, 1)."
         )
-    # Refuses now what the function refuses.
-    _population.transformations(make_tx, [checked.at([0.5] * len(checked.dimensions))])
+    _population.transformations(make_tx, [checked.middle])  # refuses what is no transformation
     return checked
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from optlab.core import checks
 
 Value = float | int | str | bool | None
+_EDGE = 2.0**-24  # how near the ends of a range are tried; the ends themselves are hardly drawn
 
 
 class Dimension:
@@ -36,6 +37,10 @@ class Dimension:
     def at(self, u: float) -> Value:
         """The value at a place u in [0, 1); uniform places give the dimension's distribution."""
         raise NotImplementedError
+
+    def extremes(self) -> tuple[Value, ...]:
+        """The first and the last value; of a list without order, all."""
+        return self.at(_EDGE), self.at(1 - _EDGE)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able data, e.g. `{"kind": "uniform", "low": 0.0, "high": 1.0}`."""
@@ -110,6 +115,9 @@ class _Listed(Dimension):
 
     def at(self, u: float) -> Value:
         return self.values[math.floor(self._place(u) * len(self.values))]
+
+    def extremes(self) -> tuple[Value, ...]:
+        return (self.values[0], self.values[-1]) if self.ordered else self.values
 
 
 def log_uniform(low: float, high: float) -> Dimension:

@@ -249,7 +249,10 @@ def _read(
         note = "Training diverges at the first of these rates already: lower `low`."
         found = None
     elif not fell:
-        note = "The loss fell at none of these rates; look at the initialisation, or more steps."
+        note = (
+            "The loss fell at none of these rates: the first may still be too high (lower `low`), "
+            "the steps too few, or the initialisation at fault (`init_report`)."
+        )
         found = None
     elif best == len(rates) - 1:
         note = "The loss is least at the last rate: raise `high`."

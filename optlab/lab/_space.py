@@ -46,6 +46,11 @@ class Space:
         }
         return {**found, **self.constants}
 
+    @property
+    def middle(self) -> dict[str, Value]:
+        """The hyperparameters in the middle of every dimension."""
+        return self.at([0.5] * len(self.dimensions))
+
     def point(self, index: int) -> dict[str, Value]:
         """Point `index` of the grid, 0 <= index < size; the last dimension changes fastest."""
         if self.size is None or not 0 <= index < self.size:
@@ -67,6 +72,8 @@ def check_space(
 ) -> Space:
     """A space of what `make_tx` takes, or an error that says what does not fit.
 
+    `make_tx` is called in the middle of the space, and at the ends of every dimension.
+
     Args:
       space: by the names of `make_tx`'s arguments, dimensions (`log_uniform(...)`) and constants
         (numbers, strings, booleans, None).
@@ -77,8 +84,8 @@ def check_space(
       The space; one that is checked already, checked against this `make_tx`.
 
     Raises:
-      ValueError: if the space is empty, names an argument that `make_tx` does not take, or leaves
-        out one that it needs.
+      ValueError: if the space is empty, names an argument that `make_tx` does not take, leaves out
+        one that it needs. What `make_tx` raises itself for values in it, with a note.
       TypeError: if it is no dict, or holds something that is neither dimension nor constant.
 
     Example:
@@ -111,7 +118,9 @@ def check_space(
     _check_names(owner, space, make_tx)
     dimensions = {n: v for n, v in space.items() if isinstance(v, Dimension)}
     constants = {n: _constant(owner, n, v) for n, v in space.items() if n not in dimensions}
-    return Space(dimensions, constants)
+    checked = Space(dimensions, constants)
+    _check_values(owner, checked, make_tx)
+    return checked
 
 
 def _constant(owner: str, name: str, value: Any) -> Value:
@@ -149,3 +158,21 @@ def _check_names(owner: str, space: Mapping[str, Any], make_tx: Callable[..., An
             f"{owner}: make_tx needs {', '.join(map(repr, missing))}, which the space leaves out; "
             "add a dimension or a constant."
         )
+
+
+def _check_values(owner: str, space: Space, make_tx: Callable[..., Any]) -> None:
+    """Meets now what would end a study in its midst; the error keeps its kind and its trace."""
+
+    def try_with(values: Mapping[str, Value], said: str) -> None:
+        try:
+            make_tx(**values)
+        except (TypeError, ValueError) as error:
+            error.add_note(f"{owner} tried make_tx {said}.")
+            raise
+
+    in_words = ", ".join(f"{name}={value!r}" for name, value in space.middle.items())
+    try_with(space.middle, f"in the middle of the space, with {in_words}")
+    for name, dimension in space.dimensions.items():
+        for value in dimension.extremes():
+            said = f"with {name}={value!r}, which its {dimension.kind} in the space holds"
+            try_with({**space.middle, name: value}, said)

@@ -95,8 +95,7 @@ def sweep(
     seeds = listed_seeds("sweep", seeds)
     checked = check_space(space, make_tx)
     asked = make_sampler(sampler, checked, budget=budget, seed=seed, mode=task.mode)
-    middle = checked.at([0.5] * len(checked.dimensions))
-    (tx,) = _population.transformations(make_tx, [middle])
+    (tx,) = _population.transformations(make_tx, [checked.middle])
     with contextlib.ExitStack() as stack:
         kept = None
         if store is not None:

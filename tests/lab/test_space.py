@@ -2,12 +2,14 @@
 
 import json
 import math
+import re
 
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+import optlab as ol
 from optlab import lab
 from optlab.lab._dimensions import dimension_from_dict
 
@@ -191,6 +193,29 @@ def test_any_name_fits_a_function_that_takes_all():
 def test_a_space_that_does_not_fit_is_refused(space, function, message):
     with pytest.raises(ValueError, match=message):
         checked(space, function)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"momentum": lab.uniform(0.5, 1.2)}, r"with momentum=1.1999\d*, which its uniform"),
+        ({"momentum": lab.uniform(-0.2, 0.9)}, r"with momentum=-0.1999\d*, which its uniform"),
+        ({"momentum": lab.grid([0.0, 0.5, 1.5])}, "with momentum=1.5, which its grid"),
+        ({"momentum": lab.choice([1.5, 0.4, 0.5])}, "with momentum=1.5, which its choice"),
+        ({"momentum": lab.choice([0.5, 1.5, 0.4])}, "in the middle of the space, .*momentum=1.5"),
+        ({"momentum": 7.0}, "in the middle of the space, with .*, momentum=7.0"),
+    ],
+)
+def test_values_that_make_tx_refuses_are_met_before_any_is_drawn(space, message):
+    space = {"learning_rate": lab.log_uniform(0.01, 1), **space}
+    with pytest.raises(ValueError, match="sgd: momentum must be a number in") as caught:
+        checked(space, ol.sgd)
+    assert re.search(f"sweep tried make_tx {message}", *caught.value.__notes__)
+
+
+def test_the_ends_of_a_range_that_are_hardly_drawn_are_not_asked_for():
+    space = checked({"learning_rate": 0.1, "momentum": lab.uniform(0, 1)}, ol.sgd)
+    assert space.at([1 - 2**-24])["momentum"] < 1
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,10 @@ _INPUT = (0.03, 30.0)
 _CONDITION = 1e4
 # What lies below is rounding (of the first layer's signal), or near the smallest numbers.
 _SIGNAL_FLOOR, _GRADIENT_FLOOR = 1e-6, 1e-30
+_ZERO = ("zero kernel", "zero head")
+_OF_ZERO = (
+    "signal vanishes", "gradient vanishes", "examples alike", "dead units", "ill-conditioned"
+)  # fmt: skip
 SEE = "See the recommendation."
 
 
@@ -69,12 +73,14 @@ class Start:
 
 
 def find(start: Start) -> list[Finding]:
-    """All that the rules find, the cause before its effects."""
+    """All that the rules find, the cause before its effects; of zero kernels, the cause alone."""
     rules = (
         _non_finite, _inputs, _equal_units, _zero_kernels, _fan_axes, _signal, _gradient, _alike,
         _saturated, _dead, _condition, _updates,
     )  # fmt: skip
-    return [finding for rule in rules for finding in rule(start)]
+    found = [finding for rule in rules for finding in rule(start)]
+    zero = {layer for one in found if one.kind in _ZERO for layer in one.layers}
+    return [one for one in found if one.kind not in _OF_ZERO or not {*one.layers} <= zero]
 
 
 def _non_finite(start: Start) -> Iterator[Finding]:

@@ -69,11 +69,11 @@ def init_report(
 
     Special cases:
       `nn.scan` over layers is unrolled, a row a layer. Products of two signals (attention scores)
-      are no layers. A candidate changes kernels only, lsuv also biases; what no product reads stays
-      as given. The score adds powers of ten: of the signal's and the gradient's change over the
-      depth, of the share of differences between examples, and shares of dead and saturated units.
-      It judges the start, not the training. XLA's code is not optimised on CPU: milliseconds are
-      not those of training.
+      are no layers. NNX modules run with dropout off. A candidate changes kernels only, lsuv also
+      biases; what no product reads stays as given. The score adds powers of ten: of the signal's
+      and the gradient's change over the depth, of the share of differences between examples, and
+      shares of dead and saturated units. It judges the start, not the training. XLA's code is not
+      optimised on CPU: milliseconds are not those of training.
 
     Example:
       >>> import flax.linen as nn, jax, optlab as ol

@@ -162,7 +162,9 @@ def _nnx(owner: str, nnx: Any, model: Any, params: PyTree) -> tuple[Any, PyTree]
     _check_same(owner, params, own)
 
     def forward(tree: PyTree, given: PyTree) -> Any:
-        return nnx.merge(graph, tree, rest, copy=True)(inputs_of(given))
+        module = nnx.merge(graph, tree, rest, copy=True)
+        module.set_attributes(nnx.Dropout, deterministic=True, raise_if_not_found=False)
+        return module(inputs_of(given))
 
     return forward, params
 

@@ -139,6 +139,8 @@ def _loss(powers: np.ndarray) -> float:
 
 
 def _ratio(value: float, reference: float) -> float:
+    if value == 0:
+        return 0.0  # nothing arrived, be it that nothing set out
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.float64(value) / np.float64(reference))
 

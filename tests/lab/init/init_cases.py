@@ -76,7 +76,8 @@ class Fused(nn.Module):
 
 
 class Chain(nnx.Module):
-    def __init__(self, rngs, width=16):
+    def __init__(self, rngs, width=16, dropout=0.0):
+        self.dropout = nnx.Dropout(dropout, rngs=rngs)
         self.first = nnx.Linear(12, width, rngs=rngs)
         self.rest = nnx.List([nnx.Linear(width, width, rngs=rngs) for _ in range(2)])
         self.head = nnx.Linear(width, 1, rngs=rngs)
@@ -84,7 +85,7 @@ class Chain(nnx.Module):
     def __call__(self, x):
         x = self.first(x)
         for layer in self.rest:
-            x = layer(jnp.tanh(x))
+            x = layer(self.dropout(jnp.tanh(x)))
         return self.head(jnp.tanh(x))
 
 

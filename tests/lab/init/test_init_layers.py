@@ -90,6 +90,13 @@ def test_nnx_modules_are_read_with_their_own_or_given_parameters(params):
     assert [x.activation.name for x in found.values()] == ["tanh"] * 3 + ["none"]
 
 
+def test_dropout_of_nnx_modules_is_off_and_stays_on_in_the_module_given():
+    model = Chain(nnx.Rngs(0), dropout=0.5)
+    found = layers_of(model, None)
+    assert [x.activation.name for x in found.values()] == ["tanh"] * 3 + ["none"]
+    assert not model.dropout.deterministic
+
+
 def test_functions_that_return_outputs_by_path_are_read_too():
     found = layers_of(captured, CAPTURED)
     assert list(found) == ["a", "b", "c"]

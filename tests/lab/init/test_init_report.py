@@ -166,6 +166,23 @@ def test_rules_draw_what_the_report_measured(relu):
         relu.apply(KEY, "he")
 
 
+def test_zero_kernels_are_told_once_and_not_by_all_their_effects():
+    model = Deep(4, 16)
+    report = init_report(model, drawn(model, 0.0), X, candidates=["he_normal"])
+    assert kinds(report) == {"zero kernel", "zero head"}
+    assert report.recommendation.name == "he_normal"
+    assert report.recommendation.before.signal == 0
+    assert "nan" not in str(report.recommendation)
+
+
+def test_what_stays_dead_behind_a_zero_kernel_is_told():
+    model = Deep(4, 16)
+    params = drawn(model)
+    params["Dense_1"]["kernel"] *= 0
+    report = init_report(model, params, X, candidates=["he_normal"])
+    assert {"zero kernel", "dead units"} <= kinds(report)
+
+
 def test_units_that_are_copies_are_found():
     model = Deep(4, 16, jnp.tanh)
     params = jax.tree.map(lambda w: jnp.full_like(w, 0.1), drawn(model))
