@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +24,7 @@ import optax
 
 import optlab as ol
 from optlab import lab
+from optlab.training import augment
 
 SEEDS = 5
 RATES = lab.log_uniform(1e-4, 1.0)
@@ -168,6 +170,83 @@ def sgd_slow(figures: Path | None) -> None:
     _save(comparison.plot(), figures, "sgd_slow")
 
 
+def overfitting(figures: Path | None) -> None:
+    """What helps 256 x 256 units that know 100 digits by heart?"""
+    tried = {
+        "nothing": (_few_digits(), {}),
+        "decoupled decay 1": (_few_digits(), {"weight_decay": 1.0}),
+        "L1 1e-4": (_few_digits(), {"l1": 1e-4}),
+        "dropout 0.5": (_few_digits(dropout=0.5), {}),
+        "label smoothing 0.1": (_few_digits(smoothing=0.1), {}),
+        "shifts by a pixel": (_few_digits(augmented=augment.random_crop(1, "zeros")), {}),
+        "turns up to 15 degrees": (_few_digits(augmented=augment.random_rotation(15)), {}),
+        "1,000 examples": (_few_digits(count=1000), {}),
+    }
+
+    def make_tx(learning_rate, weight_decay=0.0, l1=0.0):
+        decayed = ol.adamw(learning_rate, weight_decay=weight_decay, where=ol.kernels)
+        return ol.chain(ol.add_l1(l1, where=ol.kernels), decayed)
+
+    print("test data, mean and deviation over seeds, at the end and where validation was best:")
+    for name, (task, penalty) in tried.items():
+        space = {"learning_rate": 1e-3, "weight_decay": 0.0, "l1": 0.0, **penalty}
+        runs = sweep(task, make_tx, space, evaluations=50).outcomes
+        stops = [int(run.metrics["loss"].argmin()) for run in runs]
+        cells = [f"training loss {np.mean([run.metrics['train_loss'][-1] for run in runs]):.2g}"]
+        for metric in ("test_loss", "accuracy"):
+            pairs = [
+                (run.metrics[metric][-1], run.metrics[metric][stop])
+                for run, stop in zip(runs, stops, strict=True)
+            ]
+            for mean, std in zip(np.mean(pairs, 0), np.std(pairs, 0, ddof=1), strict=True):
+                cells.append(f"{metric} {mean:.3f} +- {std:.3f}")
+        print(f"{name}: {', '.join(cells)}; best at {np.median(stops) + 1:.0f} of 50 evaluations")
+
+
+def _few_digits(
+    count: int = 100,
+    dropout: float = 0.0,
+    smoothing: float = 0.0,
+    augmented: augment.Augmentation | None = None,
+) -> lab.Task:
+    """Validation data are 300 others; what is measured at the end, 497 more."""
+    digits = ol.training.data.digits()
+    shuffled = digits.gather(np.random.default_rng(0).permutation(len(digits)))
+    train = {name: jnp.asarray(x[:count]) for name, x in shuffled.items()}
+    judged = {name: x[1000:] for name, x in shuffled.items()}
+
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, image, train):
+            x = image.reshape(len(image), -1)
+            for _ in range(2):
+                x = nn.relu(nn.Dense(256)(x))
+                x = nn.Dropout(dropout, deterministic=not train)(x)
+            return nn.Dense(10)(x)
+
+    def batch(key, step):
+        chosen = jax.random.randint(key, (32,), 0, count)
+        images = jax.tree.map(lambda x: x[chosen], train)
+        return images if augmented is None else augmented(jax.random.fold_in(key, 1), images)
+
+    def loss(logits, batch):
+        targets = optax.smooth_labels(jax.nn.one_hot(batch["label"], 10), smoothing)
+        return optax.softmax_cross_entropy(logits, targets)
+
+    def evaluate(logits, batch):
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+        right = logits.argmax(1) == batch["label"]
+        return {
+            "loss": losses[:300].mean(),
+            "test_loss": losses[300:].mean(),
+            "accuracy": right[300:].mean(),
+        }
+
+    return lab.Task.from_flax(
+        Network(), loss, batch, validation=judged, evaluate=evaluate, steps=1000
+    )
+
+
 def _momentum(learning_rate):
     return ol.sgd(learning_rate, momentum=0.9)
 
@@ -184,7 +263,16 @@ def _save(axes: Any, figures: Path | None, name: str) -> None:
 
 EXPERIMENTS = {
     f.__name__: f
-    for f in (zero_init, relu_init, l2_or_decay, bias_correction, second_moment, adagrad, sgd_slow)
+    for f in (
+        zero_init,
+        relu_init,
+        l2_or_decay,
+        bias_correction,
+        second_moment,
+        adagrad,
+        sgd_slow,
+        overfitting,
+    )
 }
 
 

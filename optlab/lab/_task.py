@@ -27,9 +27,9 @@ class Task:
       init: `key -> params`.
       loss: `(params, batch, key) -> loss`, or `(loss, aux)` with an aux that is not looked at; the
         loss is a scalar. The key is the step's own, for dropout and noise.
-      batch: `(key, step) -> batch`; the key is the run's, the same at all its steps. Or the
-        training data itself, a pytree of arrays over examples: batches of `batch_size` are then
-        taken from it, every example once an epoch, in an order that depends on key and epoch alone.
+      batch: `(key, step) -> batch`, with a key of the step's own. Or the training data itself, a
+        pytree of arrays over examples: batches of `batch_size` are then taken from it, every
+        example once an epoch, in an order that depends on the run's key and the epoch alone.
       batch_size: examples a batch, where `batch` is data.
       evaluate: `params -> {name: scalar}`, or `(params, validation) -> ...` where `validation` is
         given. None judges by the training loss.
@@ -184,9 +184,9 @@ class Task:
         return {"train": data, "validation": self.validation}
 
     def batch_at(self, arrays: Mapping[str, PyTree], key: jax.Array, step: jax.Array) -> PyTree:
-        """The batch of a step, from `arrays` as above."""
+        """The batch of a step, from `arrays` as above; the key is the run's."""
         if callable(self.batch):
-            return self.batch(key, step)
+            return self.batch(jax.random.fold_in(key, step), step)
         data, size = arrays["train"], self.batch_size
         assert size is not None
         count = _examples(data)

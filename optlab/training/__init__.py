@@ -14,6 +14,7 @@ _checkpoints  written atomically, verified when read; _manifest, _checksums, _st
 _writers      TensorBoard, Weights & Biases, trackio
 _json_lines   metrics.jsonl
 _progress, _report, _curves  what a run shows, and leaves behind
+_overfitting  validation that gets worse while training gets better
 _record, _versions, _files  what a run says of itself; files written all or none
 _signals, _profile  asked to stop; a profile of some steps
 
@@ -42,6 +43,7 @@ from optlab.training._fit import Fit, fit
 from optlab.training._json_lines import JsonLines, read_rows
 from optlab.training._manifest import Manifest, MismatchError
 from optlab.training._options import RunOptions, Seconds
+from optlab.training._overfitting import Overfitting, overfitting
 from optlab.training._progress import Progress
 from optlab.training._report import curves, summary, table
 from optlab.training._signals import StopSignals
@@ -57,6 +59,7 @@ __all__ = [
     "JsonLines",
     "Manifest",
     "MismatchError",
+    "Overfitting",
     "Placement",
     "Progress",
     "RunOptions",
@@ -87,6 +90,7 @@ __all__ = [
     "means",
     "metrics",
     "npz",
+    "overfitting",
     "parse",
     "pick",
     "read_npz",

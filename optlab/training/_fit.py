@@ -96,7 +96,8 @@ def fit(
 
     Returns:
       A `Fit`. The output folder has `metrics.jsonl` (an object a report), `run.json` (options,
-      versions, seed, digest of the data), `checkpoints/`, `summary.json` and `curves.png`.
+      versions, seed, digest of the data), `checkpoints/`, `summary.json` and `curves.png`. A run
+      that overfits (see `overfitting`) says so at its end.
 
     Raises:
       Diverged: if the parameters are no longer finite, all steps of a report interval were bad, or

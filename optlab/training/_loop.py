@@ -22,6 +22,7 @@ from optlab.training._devices import Placement
 from optlab.training._evaluate import require_monitored
 from optlab.training._files import as_json, write_all
 from optlab.training._options import RunOptions
+from optlab.training._overfitting import overfitting
 from optlab.training._profile import Profile
 from optlab.training._progress import Progress
 from optlab.training._report import curves, summary
@@ -208,7 +209,11 @@ class Loop:
     def leave(self, title: str, reason: str, seconds: float) -> None:
         """Writes what is left of a run, however it ended."""
         if jax.process_index() == 0:
+            found = overfitting(self.rows)
+            if found is not None:
+                self.progress.say(f"{title}  {found}")
             summed = summary(self.rows, reason=reason, seconds=seconds)
+            summed["overfitting"] = None if found is None else found._asdict()
             pictures = {"curves.png": curves(self.rows, title)} if self.rows else {}
             write_all(self.options.output, {"summary.json": as_json(summed), **pictures})
 

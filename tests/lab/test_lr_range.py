@@ -23,7 +23,7 @@ def parabola(curvature=1.0, noise=0.0, **changes):
         "name": "parabola",
         "init": lambda key: 1 + 0.1 * jax.random.normal(key, (3,)),
         "loss": lambda x, batch, key: curvature * jnp.square(x + batch).sum() / 2,
-        "batch": lambda key, step: noise * jax.random.normal(jax.random.fold_in(key, step), (3,)),
+        "batch": lambda key, step: noise * jax.random.normal(key, (3,)),
         "steps": STEPS,
     }
     return Task(**(fields | changes))

@@ -78,6 +78,13 @@ def test_a_batch_may_be_a_function():
     assert task.arrays == {"train": None, "validation": None}
 
 
+def test_a_batch_function_that_ignores_the_step_still_draws_anew_at_every_step():
+    task = make(batch=lambda key, step: {"x": jax.random.normal(key, (3, 2))}, batch_size=None)
+    drawn = [task.batch_at(task.arrays, KEY, jnp.int32(step))["x"] for step in (0, 1, 1)]
+    assert not np.array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[1], drawn[2])
+
+
 # --- what judges
 
 

@@ -53,9 +53,7 @@ def noisy_quadratic(*, dimension: int = 100, batch_size: int = 1, steps: int = 3
         name="noisy_quadratic",
         init=lambda key: jax.random.normal(key, (dimension,), jnp.float32),
         loss=lambda x, noise, key: value(x - spread * noise),
-        batch=lambda key, step: jax.random.normal(
-            jax.random.fold_in(key, step), (dimension,), jnp.float32
-        ),
+        batch=lambda key, step: jax.random.normal(key, (dimension,), jnp.float32),
         evaluate=lambda x: {"loss": value(x)},
         metric="loss",
         target=0.25,
