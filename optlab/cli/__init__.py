@@ -11,6 +11,6 @@ _main, _arguments, __main__   the command line
 _sweep, _compare, _lr_range, _inspect, _schedule, _check   a command each
 """
 
-from optlab.cli._main import main
+from optlab.cli._main import main, script
 
-__all__ = ["main"]
+__all__ = ["main", "script"]

@@ -6,6 +6,7 @@ import argparse
 import ast
 import contextlib
 import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -87,7 +88,8 @@ def load_callable(spec: str) -> Callable[..., Any]:
 def task(spec: str) -> ol.lab.Task:
     """A built-in task by its name, or one of the user's."""
     if ":" not in spec:
-        return _named(spec, ol.lab.tasks, "task")()
+        with spoken():  # some need scikit-learn
+            return _named(spec, ol.lab.tasks, "task")()
     found = load(spec, "task")
     made = found() if callable(found) else found
     if not isinstance(made, ol.lab.Task):
@@ -181,12 +183,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def draw(plot: Callable[[], Any], path: str) -> None:
     """Draws without a screen, into a file; its name says the format."""
     with spoken():
-        try:
-            import matplotlib.pyplot
-        except ImportError as error:
-            raise Unusable(
-                '--plot needs matplotlib, which is not installed: pip install "optlab[plot]"'
-            ) from error
+        import matplotlib.pyplot  # `check_outputs` has looked for it
+
         matplotlib.use("Agg")
         axes = plot()
         figure = np.ravel(np.asarray(axes, object))[0].figure
@@ -209,5 +207,9 @@ def check_outputs(options: argparse.Namespace, *names: str) -> None:
             raise Unusable(f"--{name} {path}: the folder {folder} does not exist; make it first")
         if not os.access(path if os.path.exists(path) else folder, os.W_OK) or os.path.isdir(path):
             raise Unusable(f"--{name} {path}: this cannot be written to; name another file")
+        if name in ("plot", "html") and importlib.util.find_spec("matplotlib") is None:
+            raise Unusable(
+                f'--{name} needs matplotlib, which is not installed: pip install "optlab[plot]"'
+            )
         if name == "plot" and os.path.splitext(path)[1].lower() not in PICTURES:
             raise Unusable(f"--plot {path}: the name must end in {', '.join(PICTURES)}")

@@ -6,10 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from optlab import lab
 from optlab.cli import _check, _compare, _inspect, _lr_range, _schedule, _sweep
 from optlab.cli._arguments import Unusable
+
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,10 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(f"optlab: interrupted{_kept(getattr(options, 'store', None))}", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # who read what is printed has stopped; nothing more can be said there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def script() -> NoReturn:
+    """`main` for a shell: ends the process with its code."""
+    code = main()
+    if code == INTERRUPTED:
+        # JAX may crash in the interpreter's last breath if Ctrl-C reached it while it compiled.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _kept(path: str | None) -> str:

@@ -10,6 +10,7 @@ _followers      which parameter each leaf of a state follows
 _given          what parameters were before promotion
 _moments        what travels between accumulating and dividing links
 _hyperparameters, _serialization, _reading, _override   look at and change the above
+_directions     whether less or more of a metric is better
 _numerics, _trees   norms, roots, dtypes; paths and mismatches
 """
 
@@ -17,6 +18,7 @@ from optlab.core import _checks as checks
 from optlab.core import _numerics as numerics
 from optlab.core import _trees as trees
 from optlab.core._chain import Chain, chain, link_name, named_chain
+from optlab.core._directions import Better, better
 from optlab.core._followers import Follower, followers, has_placed, placements
 from optlab.core._given import given_dtype
 from optlab.core._hyperparameters import hyperparameters, replace
@@ -44,6 +46,7 @@ from optlab.core._transformation import Foreign, Transformation, as_link
 from optlab.core._wrapper import Wrapper
 
 __all__ = [
+    "Better",
     "Chain",
     "Estimate",
     "Follower",
@@ -57,6 +60,7 @@ __all__ = [
     "Transformation",
     "Wrapper",
     "as_link",
+    "better",
     "chain",
     "checks",
     "data",

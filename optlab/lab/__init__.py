@@ -3,6 +3,7 @@ does not train.
 
 _task        a problem to train on, as pure functions
 _from_flax   a Flax module as the functions of a task
+_mode        how a module is told whether it trains
 _order       which examples a step takes
 _runs        the steps and seeds of runs
 _outcome     trials, and the runs made of them

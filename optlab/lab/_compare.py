@@ -138,6 +138,7 @@ def compare(
     checks.Interval(0, 1, "()")("compare", "level", level)
     checks.Interval(0, 1, "()")("compare", "tolerance", tolerance)
     checks.count("compare", "seed", seed)
+    _planner.require_plan("compare", plan)
     for task, _ in listed:
         if tune_for == "steps" and task.target is None:
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 
 from optlab.core import checks
 from optlab.lab import _population, _statistics
-from optlab.lab._runs import steps_of
+from optlab.lab._runs import require_task, steps_of
 from optlab.lab._space import Space, check_space
 from optlab.lab._task import Task
 
@@ -49,12 +49,13 @@ def named_optimizers(given: Any) -> dict[str, Callable[..., Any]]:
 
 def listed_tasks(given: Task | Iterable[Task], steps: int | None) -> list[tuple[Task, int]]:
     """Tasks with the steps that runs on them make."""
-    tasks = [given] if isinstance(given, Task) else list(given)
+    one: Any = given
+    alone = isinstance(one, Task | str) or not isinstance(one, Iterable)
+    tasks = [one] if alone else list(one)
     if not tasks:
         raise ValueError("compare: needs a task, got none.")
     for task in tasks:
-        if not isinstance(task, Task):
-            raise TypeError(f"compare: expected a Task or several, got {task!r}.")
+        require_task("compare", task)
     _all_different("tasks", [task.name for task in tasks])
     return [(task, steps_of("compare", task, steps)) for task in tasks]
 

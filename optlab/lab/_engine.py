@@ -55,6 +55,13 @@ class Chunk(NamedTuple):
     states: list[list[np.ndarray]]
 
 
+def boundaries_of(owner: str, steps: int, evaluations: int) -> list[int]:
+    """The step counts of evaluations, evenly spread; as many as there are steps at most."""
+    evaluations = min(checks.positive_count(owner, "evaluations", evaluations), steps)
+    ends = np.linspace(0, checks.positive_count(owner, "steps", steps), evaluations + 1)
+    return [int(end) for end in np.round(ends[1:])]
+
+
 class Engine:
     """Trains members of a population, chunk by chunk.
 
@@ -72,9 +79,7 @@ class Engine:
 
     def __init__(self, task: Task, *, steps: int, evaluations: int, plan: Plan):
         self.task, self.plan = task, plan
-        evaluations = min(checks.positive_count("Engine", "evaluations", evaluations), steps)
-        ends = np.linspace(0, checks.positive_count("Engine", "steps", steps), evaluations + 1)
-        self.boundaries = [int(end) for end in np.round(ends[1:])]
+        self.boundaries = boundaries_of("Engine", steps, evaluations)
         self._length = int(np.diff([0, *self.boundaries]).max())
         self._programs: dict[Any, Programs] = {}
         self._stop = threading.Event()

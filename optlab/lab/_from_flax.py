@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from optlab.lab._mode import mode
 
 PyTree = Any
 _INPUTS = ("inputs", "input", "x", "image", "images", "tokens", "features")
-_TRAINING = ("train", "training", "is_training")
-_NOT_TRAINING = ("deterministic",)
 
 
 class Model(NamedTuple):
@@ -51,15 +51,17 @@ def task_fields(
             "Task.from_flax: evaluate needs data to judge on: pass validation=..., or leave both "
             "out and the training loss judges."
         )
-    data = data if callable(data) else jax.tree.map(jnp.asarray, data)
-    validation = None if validation is None else jax.tree.map(jnp.asarray, validation)
+    data = data if callable(data) else _arrays("data", data)
+    validation = None if validation is None else _arrays("validation", validation)
     example = _example(data)
     choose = _chooser(inputs, example)
     model = _model(module, jax.eval_shape(choose, example), streams)
     from flax import errors  # `_model` has said so if it is missing
 
     def mean_loss(params, batch, key):
-        value = loss(model.apply(params, choose(batch), key, True), batch)
+        outputs = model.apply(params, choose(batch), key, True)
+        value = loss(outputs, batch)
+        _check_loss(outputs, value)
         return jnp.mean(value)
 
     def judge(params, batch):
@@ -80,6 +82,35 @@ def task_fields(
         "evaluate": None if validation is None else judge,
         "validation": validation,
     }
+
+
+def _check_loss(outputs: Any, value: Any) -> None:
+    """(n, 1) outputs minus (n,) targets are n x n numbers, and their mean teaches nothing."""
+    if value is None:
+        raise TypeError("Task.from_flax: loss returned None; is there a return in it?")
+    n, *rest = jnp.shape(outputs) if hasattr(outputs, "shape") else (0,)
+    if n > 1 and rest == [1] and jnp.shape(value) == (n, n):
+        raise ValueError(
+            f"Task.from_flax: outputs of shape {(n, 1)} make a loss of shape {(n, n)}: targets of "
+            f"shape {(n,)} were spread over them. Give one number an example: outputs[:, 0]."
+        )
+
+
+def _arrays(name: str, data: Any) -> Any:
+    """On the device; lists are refused, which JAX takes for trees of numbers, and text."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+        where = f"{name}{jax.tree_util.keystr(path)}"
+        if isinstance(leaf, str) or getattr(getattr(leaf, "dtype", None), "kind", "") in ("O", "S", "U"):
+            raise TypeError(
+                f"Task.from_flax: {where} is text or objects, which JAX cannot hold; number the "
+                "labels: numpy.unique(labels, return_inverse=True)[1]."
+            )
+        if np.ndim(leaf) == 0:
+            raise TypeError(
+                f"Task.from_flax: {where} is one number, not an array over examples; of lists make "
+                "arrays first: numpy.asarray(...)."
+            )
+    return jax.tree.map(jnp.asarray, data)
 
 
 def _mean(value: Any) -> jax.Array:
@@ -157,13 +188,6 @@ def _refuse(name: str, others: Sequence[str]) -> None:
     )
 
 
-def _mode(call: Callable[..., Any], training: bool) -> dict[str, bool]:
-    """`train=`, `training=` or `deterministic=`, whichever a module takes."""
-    names = inspect.signature(call).parameters
-    told = {name: training for name in _TRAINING if name in names}
-    return told | {name: not training for name in _NOT_TRAINING if name in names}
-
-
 def _linen(module: Any, inputs: Any, streams: Sequence[str]) -> Model:
     from flax import linen
 
@@ -171,7 +195,7 @@ def _linen(module: Any, inputs: Any, streams: Sequence[str]) -> Model:
         keys = jax.random.split(key, 1 + len(streams))
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), inputs)
         rngs = dict(zip(("params", *streams), keys, strict=True))
-        return module.init(rngs, zeros, **_mode(module.__call__, False))
+        return module.init(rngs, zeros, **mode(module.__call__, False))
 
     others = sorted(set(jax.eval_shape(variables, jax.random.key(0))) - {"params"})
     name = type(module).__name__
@@ -184,8 +208,8 @@ def _linen(module: Any, inputs: Any, streams: Sequence[str]) -> Model:
     def apply(params, inputs, key, training):
         keys = jax.random.split(key, len(streams))
         rngs = dict(zip(streams, keys, strict=True))
-        mode = _mode(module.__call__, training)
-        return module.apply({"params": params}, inputs, rngs=rngs, **mode)
+        told = mode(module.__call__, training)
+        return module.apply({"params": params}, inputs, rngs=rngs, **told)
 
     return Model(name, init, apply)
 
@@ -212,7 +236,7 @@ def _nnx(name: str, build: Callable[[Any], Any]) -> Model:
         state = jax.tree.map(lambda x: x, empty)
         nnx.replace_by_pure_dict(state, params)
         model = nnx.merge(structure, state, _seeded(random, key))
-        return model(inputs, **_mode(type(model).__call__, training))
+        return model(inputs, **mode(type(model).__call__, training))
 
     return Model(name, init, apply)
 

@@ -26,6 +26,16 @@ _TIMED_SECONDS = 0.03
 _REPEATS = 2
 
 
+def require_plan(owner: str, plan: Any) -> None:
+    """Refuses what is no plan.
+
+    Raises:
+      ValueError: with what there is.
+    """
+    if not (isinstance(plan, Plan) or (isinstance(plan, str) and plan in ("auto", "exact"))):
+        raise ValueError(f'{owner}: plan must be "auto", "exact" or a Plan, got {plan!r}.')
+
+
 def engine(
     task: Task, tx: Any, *, runs: int, steps: int, evaluations: int, plan: str | Plan
 ) -> Engine:
@@ -43,10 +53,9 @@ def engine(
       ValueError: for another plan, or runs that do not fit into memory.
     """
     made = partial(Engine, task, steps=steps, evaluations=evaluations)
+    require_plan("engine", plan)
     if isinstance(plan, Plan):
         return made(plan=plan)
-    if plan not in ("auto", "exact"):
-        raise ValueError(f'plan must be "auto", "exact" or a Plan, got {plan!r}.')
     loop, reason = _loop(task)
     workers = _workers(runs)
     alone = made(plan=Plan(loop=loop, workers=workers, reason=reason))

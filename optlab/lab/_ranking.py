@@ -21,7 +21,8 @@ class Ranked(NamedTuple):
       std: sample standard deviation over the seeds; NaN for one seed or a diverged run.
       seeds: runs it is the mean of.
       steps: updates each made, the fewest of them.
-      status: "done", "stopped" (by successive halving) or "diverged" (one run at least).
+      status: "done", "stopped" (by successive halving) or "diverged" (one run at least, or its
+        metric is not finite).
 
     Example:
       >>> import optlab as ol
@@ -58,6 +59,40 @@ def value_at(outcome: Outcome, name: str, place: int) -> float | None:
     """The metric at an evaluation, -1 for the last; None where it was not taken."""
     values = outcome.metrics.get(name, ())
     return float(values[place]) if len(values) else None
+
+
+def why_diverged(outcomes: Sequence[Outcome], metric: str) -> str:
+    """Where no trial is good, "has a run that diverged", since when, and what to do."""
+    diverged = [o for o in outcomes if o.status == "diverged"]
+    if not diverged:
+        return (
+            f"ends with a value of {metric} that is not finite, though the training loss is. Look "
+            "at the validation data, and at logarithms, divisions and roots in evaluate"
+        )
+    said, remedy = "has a run that diverged", "search smaller learning rates, clip the gradients"
+    first = [o.diverged_at for o in diverged if o.diverged_at is not None]
+    if len(first) < len(outcomes):
+        since = f", the first at step {min(first)}" if first else ""
+        return f"{said}{since}. Look at the loss, {remedy}"
+    if max(first) == 0:
+        return (
+            f"{said}, at the first step already: the loss itself is not finite. Look at the data "
+            "and the loss"
+        )
+    if max(first) == 1:
+        return (
+            f"{said}, after one update at most: the gradient may not be finite, whatever the rate. "
+            f"Look at the data and the loss, or {remedy}"
+        )
+    by_seed: dict[int, set[int]] = {}
+    for outcome, step in zip(diverged, first, strict=True):
+        by_seed.setdefault(outcome.seed, set()).add(step)
+    if len(first) > len(by_seed) and all(len(steps) == 1 for steps in by_seed.values()):
+        return (
+            f"{said}, with a seed always at the same step (the first is {min(first)}), whatever "
+            "the hyperparameters: look at the examples of that batch"
+        )
+    return f"{said}, the first at step {min(first)}. Look at the loss, {remedy}"
 
 
 def _ranked(trial: Trial, runs: list[Outcome], metric: str, mode: str) -> Ranked:

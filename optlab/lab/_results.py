@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from optlab.lab import _results_text
 from optlab.lab._outcome import Outcome, Trial
-from optlab.lab._ranking import Ranked, ranking, value_at
+from optlab.lab._ranking import Ranked, ranking, value_at, why_diverged
 from optlab.lab._space import Space
 
 Table = Literal["rows", "history"]
@@ -197,8 +197,7 @@ class Results:
             raise ValueError("best: there are no runs yet.")
         if ranking[0].status == "diverged":
             raise ValueError(
-                f"best: all {len(ranking)} trials have a run that diverged{self._why_diverged()}; "
-                "`rows` and `history` hold what there is."
+                f"best: {self.why_all_failed()}; `rows` and `history` hold what there is."
             )
         return ranking[0]
 
@@ -244,25 +243,9 @@ class Results:
         }
         return {"trial": outcome.trial, "seed": outcome.seed, **named, **after}
 
-    def _why_diverged(self) -> str:
-        """When it began, and what to do; rates play no part in the first loss."""
-        first = [o.diverged_at for o in self.outcomes if o.diverged_at is not None]
-        if not first:
-            return ". Search smaller learning rates, clip the gradients, or look at the loss"
-        if len(first) == len(self.outcomes) and max(first) == 0:
-            return (
-                ", at the first step already: the loss itself is not finite. Look at the data and "
-                "the loss"
-            )
-        if len(first) == len(self.outcomes) and max(first) == 1:
-            return (
-                ", after one update at most: the gradient may not be finite, whatever the rate. "
-                "Look at the data and the loss, or search much smaller learning rates"
-            )
-        return (
-            f", the first at step {min(first)}. Search smaller learning rates, clip the gradients, "
-            "or look at the loss"
-        )
+    def why_all_failed(self) -> str:
+        """Where no trial is good: since when, and what to do."""
+        return f"every trial {why_diverged(self.outcomes, self.metric)}"
 
     @functools.cached_property
     def _given(self) -> dict[int, Mapping[str, Any]]:

@@ -29,7 +29,7 @@ def _headline(results: Any) -> str:
 def _best_few(results: Any) -> Iterable[str]:
     good = [ranked for ranked in results.ranking() if ranked.status != "diverged"][:_SHOWN]
     if not good:
-        return ["every trial has a run that diverged" if results.ranking() else "no runs yet"]
+        return [f"{results.why_all_failed()}." if results.ranking() else "no runs yet"]
     several = any(ranked.seeds > 1 for ranked in good)
     header = ["trial", results.metric, *(["std"] if several else []), *results.hyperparameters]
     lines = [
@@ -56,8 +56,12 @@ def _footnotes(results: Any) -> Iterable[str]:
         yield f"{who} reached the target at some evaluation, with every seed"
     if counts["stopped"]:
         yield f"{counts['stopped']} stopped early"
-    if counts["diverged"]:
-        yield f"{counts['diverged']} diverged"
+    diverged = {o.trial for o in results.outcomes if o.status == "diverged"}
+    if diverged:
+        yield f"{len(diverged)} diverged"
+    if counts["diverged"] > len(diverged):
+        lost = counts["diverged"] - len(diverged)
+        yield f"{lost} ended with a value of {results.metric} that is not finite"
     waiting = len(results.trials) - len(results.ranking())
     if waiting:
         yield f"{waiting} not run"

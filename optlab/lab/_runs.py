@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from optlab.core import checks
 from optlab.lab._task import Task
+
+
+def require_task(owner: str, task: Any) -> None:
+    """Refuses what is no task: its name, or the function that makes it.
+
+    Raises:
+      TypeError: with the remedy.
+    """
+    if isinstance(task, Task):
+        return
+    if callable(task):
+        name = getattr(task, "__name__", "task")
+        raise TypeError(f"{owner}: expected a Task, got the function {name}; call it: {name}().")
+    remedy = f": optlab.lab.tasks.{task}()" if isinstance(task, str) and task.isidentifier() else ""
+    raise TypeError(f"{owner}: expected a Task, got {task!r}; make one{remedy}.")
 
 
 def steps_of(owner: str, task: Task, steps: int | None) -> int:
@@ -17,8 +33,9 @@ def steps_of(owner: str, task: Task, steps: int | None) -> int:
       steps: a number >= 1, or None.
 
     Raises:
-      ValueError: for another number, and where neither says.
+      ValueError: for another number, and where neither says. TypeError: for what is no task.
     """
+    require_task(owner, task)
     steps = task.steps if steps is None else steps
     if steps is None:
         raise ValueError(

@@ -88,7 +88,7 @@ def make_sampler(
     Args:
       sampler: "grid", every point; "random"; "sobol" or "halton", quasi-random and scrambled;
         "tpe", "gp", "cmaes", or `optuna_sampler(...)`. None for "grid" where every dimension is a
-        list and there is no budget, else "sobol".
+        list and the budget, if there is one, is enough for all, else "sobol".
       space: what to search, checked.
       budget: how many trials; None for all points of a grid.
       seed: of what is random about it.
@@ -102,7 +102,8 @@ def make_sampler(
     if budget is not None:
         budget = int(checks.positive_count("sweep", "budget", budget))
     if sampler is None:
-        sampler = "grid" if budget is None and space.size is not None else "sobol"
+        listed = space.size is not None and (budget is None or budget >= space.size)
+        sampler = "grid" if listed else "sobol"
     if isinstance(sampler, str):
         checks.one_of("grid", *_POINTS, *METHODS)("sweep", "sampler", sampler)
     if sampler == "grid":

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from optlab.core import checks
 from optlab.lab import _halving, _planner, _population
-from optlab.lab._engine import Engine, Member
+from optlab.lab._engine import Engine, Member, boundaries_of
 from optlab.lab._fingerprint import fingerprint, optimizer_fingerprint
 from optlab.lab._outcome import Trial
 from optlab.lab._plan import Plan
@@ -57,7 +58,7 @@ def sweep(
         one seed start at the same parameters and see the same batches.
       budget: trials to make; None for all points of a grid.
       sampler: "grid", "random", "sobol", "halton", or `optuna_sampler(...)`. None for "grid" where
-        every dimension is a list and there is no budget, else "sobol".
+        every dimension is a list and the budget is enough for all, else "sobol".
       halving: successive halving: one in so many trials goes on, to so many times the steps; the
         outcomes of others say "stopped". None trains all to the end.
       evaluations: how often metrics are taken, evenly spread, the last behind the last step.
@@ -93,8 +94,12 @@ def sweep(
     begun = time.perf_counter()
     steps = steps_of("sweep", task, steps)
     seeds = listed_seeds("sweep", seeds)
+    checks.count("sweep", "seed", seed)
+    _planner.require_plan("sweep", plan)
     checked = check_space(space, make_tx)
     asked = make_sampler(sampler, checked, budget=budget, seed=seed, mode=task.mode)
+    size = min(asked.population or asked.budget, asked.budget)
+    _halving.rungs(size, halving, boundaries_of("sweep", steps, evaluations))  # now or never
     (tx,) = _population.transformations(make_tx, [checked.middle])
     with contextlib.ExitStack() as stack:
         kept = None
@@ -120,8 +125,6 @@ def sweep(
         )
         if kept is not None:
             kept.set_plan(dataclasses.asdict(engine.plan))
-        size = asked.population or asked.budget
-        _halving.rungs(min(size, asked.budget), halving, engine.boundaries)  # refuses now or never
         advanced = stack.enter_context(
             steps_bar(task.name, runs * steps if halving is None else None, show=progress)
         )

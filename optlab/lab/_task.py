@@ -4,14 +4,15 @@ what data, and how a result is judged."""
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optlab.core import checks
+from optlab.core import better, checks
 from optlab.lab import _from_flax, _order
 
 PyTree = Any
@@ -35,7 +36,8 @@ class Task:
         given. None judges by the training loss.
       validation: a pytree of arrays for `evaluate`.
       metric: which of these names (or "train_loss") judges a run.
-      mode: "min" if less of it is better, "max" if more is.
+      mode: "min" if less of it is better, "max" if more is; None for what its name says, "max" for
+        "accuracy", and "min" if that says nothing.
       target: a value of the metric that a good run reaches, or None.
       steps: updates a run makes unless another number is asked for.
       baseline: a transformation that is known to reach the target, or None.
@@ -69,7 +71,7 @@ class Task:
     evaluate: Callable[..., Metrics] | None = None
     validation: PyTree = None
     metric: str | None = None
-    mode: Literal["min", "max"] = "min"
+    mode: Literal["min", "max"] = dataclasses.field(default=cast(Any, None))
     target: float | None = None
     steps: int | None = None
     baseline: Any = None
@@ -80,12 +82,17 @@ class Task:
                 raise TypeError(
                     f"Task: {name} must be a function, got {type(getattr(self, name)).__name__}."
                 )
-        if self.mode not in ("min", "max"):
+        if self.mode not in ("min", "max", None):
             raise ValueError(f'Task: mode must be "min" or "max", got {self.mode!r}.')
+        if self.target is not None:
+            finite = checks.Interval(-math.inf, math.inf, "()")
+            object.__setattr__(self, "target", float(finite("Task", "target", self.target)))
         if self.steps is not None:
             checks.positive_count("Task", "steps", self.steps)
         self._check_data()
         object.__setattr__(self, "metric", self._metric())
+        if self.mode is None:
+            object.__setattr__(self, "mode", better(str(self.metric)) or "min")
 
     @classmethod
     def from_flax(
@@ -99,7 +106,7 @@ class Task:
         validation: PyTree = None,
         evaluate: Callable[[Any, Any], Mapping[str, Any]] | None = None,
         metric: str | None = None,
-        mode: Literal["min", "max"] = "min",
+        mode: Literal["min", "max"] | None = None,
         target: float | None = None,
         steps: int | None = None,
         baseline: Any = None,
@@ -166,9 +173,8 @@ class Task:
             fields["name"] = name
         if metric is None and validation is not None:
             metric = "loss"
-        return cls(
-            **fields, metric=metric, mode=mode, target=target, steps=steps, baseline=baseline
-        )
+        fields |= {"metric": metric, "mode": mode, "target": target}
+        return cls(**fields, steps=steps, baseline=baseline)
 
     def __repr__(self) -> str:
         """Short, without the data."""

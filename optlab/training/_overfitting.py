@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from optlab.core import better
 from optlab.training import _curves
-from optlab.training._report import better
 
 _AFTER = 3  # evaluations behind the best one, all of which must be worse
 _REPORTS = 3  # of the training loss, a mean

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from optlab.core import Better, better
 from optlab.training import _curves
 
 VALIDATION = _curves.VALIDATION
 
 Rows = Sequence[Mapping[str, Any]]
-Better = Literal["min", "max"]
-
-# Words in the names of metrics that say what is better.
-_LESS = ("loss", "error", "mse", "rmse", "mae", "perplexity", "entropy", "bits", "nll")
-_MORE = ("accuracy", "precision", "recall", "f1", "auc", "r2", "top", "hit", "ndcg", "score")
 
 
 def curves(rows: Rows, title: str) -> bytes:
@@ -104,20 +100,6 @@ def summary(
         "final": final,
         "best": best,
     }
-
-
-def better(name: str) -> Better | None:
-    """Whether less or more of a metric is better, by its name; None if that does not tell.
-
-    Example:
-      >>> from optlab.training._report import better
-      >>> better("validation_loss"), better("validation_top_5"), better("validation_size")
-      ('min', 'max', None)
-    """
-    words = name.replace("/", "_").replace("@", "_").replace("-", "_").lower().split("_")
-    if any(word in _LESS for word in words):
-        return "min"
-    return "max" if any(word in _MORE for word in words) else None
 
 
 def _names(rows: Rows) -> list[str]:

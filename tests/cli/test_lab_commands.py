@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import re
 import subprocess
@@ -16,6 +17,9 @@ from optlab import cli
 
 MODULE = """
 import dataclasses
+import os
+import signal
+import traceback
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -26,6 +30,14 @@ def task():
         name="bowl", init=lambda key: jnp.ones(2), loss=lambda p, batch, key: jnp.sum(p**2),
         batch=lambda key, step: (), steps=8, target=0.5,
     )
+
+def interrupted():
+    def loss(p, batch, key):
+        if any("lower" in frame.name for frame in traceback.extract_stack()):
+            os.kill(os.getpid(), signal.SIGINT)
+        return jnp.sum(p**2)
+
+    return dataclasses.replace(TASK, loss=loss)
 
 TASK = task()
 other = dataclasses.replace(TASK, name="other bowl")
@@ -102,7 +114,7 @@ def test_a_sweep_without_quiet_shows_its_progress_apart_from_its_result(optlab):
 def test_a_sweep_in_which_all_diverge_gives_1(optlab):
     code, out, err = optlab("sweep mine:task sgd learning_rate=1e3,1e4 --steps 40 --quiet")
     assert code == 1
-    assert err.startswith("optlab: all 2 trials have a run that diverged")
+    assert err.startswith("optlab: every trial has a run that diverged")
     assert err.count("\n") == 1
     assert "diverged" in out
 
@@ -189,6 +201,40 @@ def test_what_is_interrupted_says_how_many_runs_are_kept(optlab, monkeypatch):
     code, _, err = optlab("sweep mine:task sgd learning_rate=0.1,0.2,0.3 --store s.db --quiet")
     assert code == 130
     assert "s.db has the 2 runs that were finished" in err
+
+
+def test_ctrl_c_while_compiling_ends_the_process_with_130():
+    command = [sys.executable, "-m", "optlab.cli", "sweep", "mine:interrupted", "sgd"]
+    command += ["learning_rate=0.1,0.2", "--quiet"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (130, "optlab: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sweep mine:task sgd learning_rate=0.1,0.2 --plot a.png",
+        "compare mine:task sgd adam learning_rate=0.1,0.2 --html a.html",
+        "lr-range mine:task sgd --plot a.png",
+    ],
+)
+def test_a_library_that_plots_need_is_missed_before_anything_is_trained(optlab, monkeypatch, line):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name)
+    )
+    code, out, err = optlab(line)
+    assert (code, out) == (2, "")
+    assert 'needs matplotlib, which is not installed: pip install "optlab[plot]"' in err
+
+
+def test_a_library_that_a_built_in_task_needs_is_named_in_a_line(optlab, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    code, _, err = optlab("sweep digits_mlp sgd learning_rate=0.1,0.2")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "scikit-learn" in err
 
 
 def test_a_reader_who_leaves_early_is_no_error(folder):

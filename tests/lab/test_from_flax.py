@@ -171,6 +171,33 @@ def test_data_may_be_a_function_of_key_and_step():
     assert loss.shape == ()
 
 
+def test_targets_that_spread_over_the_outputs_are_refused():
+    x = np.zeros((16, 4), np.float32)
+    data = {"x": x, "y": x[:, 0]}
+    message = r"\(8, 1\) make a loss of shape \(8, 8\): targets"
+    with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError, match=message):
+        Task.from_flax(nn.Dense(1), lambda o, b: (o - b["y"]) ** 2, data, batch_size=8)
+    Task.from_flax(nn.Dense(1), lambda o, b: (o[:, 0] - b["y"]) ** 2, data, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("data", "loss", "message"),
+    [
+        ({"x": [[0.0], [1.0]]}, None, r"data\['x'\]\[0\]\[0\] is one number, .*numpy.asarray"),
+        (
+            {"x": np.zeros((2, 4)), "label": ["a", "b"]},
+            None,
+            r"\[0\] is text or objects",
+        ),
+        ({"x": np.zeros((2, 4)), "label": np.array(["a", "b"])}, None, "return_inverse=True"),
+        ({"x": np.zeros((2, 4), np.float32)}, lambda outputs, batch: None, "loss returned None"),
+    ],
+)
+def test_data_and_losses_that_jax_cannot_hold_are_named(data, loss, message):
+    with pytest.raises(TypeError, match=message):
+        Task.from_flax(Linen(), loss or cross_entropy, data, batch_size=2)
+
+
 class NormalisedLinen(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):

@@ -92,7 +92,9 @@ def test_equal_trials_stand_in_the_order_of_their_numbers():
 
 def test_when_all_diverged_best_says_so_and_keeps_the_rows():
     found = results([run(0, 0, [2], "diverged", 5), run(1, 0, [2], "diverged", 3)])
-    with pytest.raises(ValueError, match=r"all 2 trials .* diverged, the first at step 3\. Search"):
+    with pytest.raises(
+        ValueError, match=r"every trial .* diverged, the first at step 3\. Look at the loss"
+    ):
         found.best()
     assert [row["diverged_at"] for row in found.rows] == [5, 3]
     assert "every trial has a run that diverged" in repr(found)
@@ -103,13 +105,30 @@ def test_when_all_diverged_best_says_so_and_keeps_the_rows():
     [
         (0, "at the first step already: the loss itself is not finite. Look at the data"),
         (1, "after one update at most: the gradient may not be finite"),
-        (9, "the first at step 0. Search smaller learning rates"),
+        (9, "the first at step 0. Look at the loss, search smaller learning rates"),
     ],
 )
 def test_when_all_diverged_at_once_it_is_not_laid_on_the_rates(later, said):
     found = results([run(0, 0, [], "diverged", 0), run(1, 0, [], "diverged", later)])
     with pytest.raises(ValueError, match=said):
         found.best()
+
+
+def test_divergence_at_one_step_whatever_the_hyperparameters_is_laid_on_its_batch():
+    runs = [run(i, seed, [], "diverged", 40 + seed) for i in range(3) for seed in (0, 1)]
+    with pytest.raises(ValueError, match=r"the first is 40.*look at the examples of that batch"):
+        results(runs).best()
+
+
+def test_a_metric_that_is_not_finite_is_not_called_divergence():
+    found = results([run(0, 0, [math.nan]), run(1, 0, [math.nan])])
+    with pytest.raises(
+        ValueError, match="every trial ends with a value of error that is not finite, though"
+    ):
+        found.best()
+    assert "2 ended with a value of error that is not finite" in repr(found)
+    assert "diverged" not in repr(found)
+    assert [row["status"] for row in found.rows] == ["done", "done"]
 
 
 def test_without_runs_best_says_so():

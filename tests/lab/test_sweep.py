@@ -248,7 +248,7 @@ def test_a_store_of_another_optimizer_is_refused(tmp_path, make_tx):
 def test_when_all_diverge_the_results_are_there_and_say_so():
     results = sweep(space={"learning_rate": lab.grid([5.0, 9.0])}, budget=None, steps=100)
     assert {o.status for o in results.outcomes} == {"diverged"}
-    with pytest.raises(ValueError, match="all 2 trials have a run that diverged"):
+    with pytest.raises(ValueError, match="every trial has a run that diverged"):
         results.best()
 
 

@@ -88,6 +88,20 @@ def test_a_batch_function_that_ignores_the_step_still_draws_anew_at_every_step()
 # --- what judges
 
 
+@pytest.mark.parametrize(
+    ("name", "mode"), [("accuracy", "max"), ("loss", "min"), ("size", "min"), ("f1_macro", "max")]
+)
+def test_what_is_better_is_told_by_the_metrics_name(name, mode):
+    assert make(evaluate=lambda params: {name: params.sum()}).mode == mode
+    assert make(evaluate=lambda params: {name: params.sum()}, mode="min").mode == "min"
+
+
+@pytest.mark.parametrize(("target", "error"), [("0.9", TypeError), (float("nan"), ValueError)])
+def test_a_target_is_a_finite_number(target, error):
+    with pytest.raises(error, match="Task: target must be a number"):
+        make(target=target)
+
+
 def test_the_training_loss_judges_where_nothing_else_does():
     task = make()
     assert (task.metric, task.metrics(task.arrays, jnp.zeros(2))) == ("train_loss", {})

@@ -64,7 +64,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stages", help="these stages only, with commas; only kills are recorded")
     parser.add_argument("--again", choices=["survivors", "all"], help="what has a verdict already")
     parser.add_argument("--table", action="store_true", help="write the table and run nothing")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if unknown := {*(arguments.stages or "").split(",")} - {"", *guards.NAMES}:
+        parser.error(f"--stages: {min(unknown)!r} is none of {', '.join(guards.NAMES)}")
+    return arguments
 
 
 def _named(file: str, only: str) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from optlab.training import _curves
 from optlab.training._files import as_json
-from optlab.training._report import better, curves, summary, table
+from optlab.training._report import curves, summary, table
 
 NAN = math.nan
 
@@ -80,17 +80,6 @@ def test_a_metric_is_not_guessed_about():
     assert summary(rows, reason="x")["best"] == {}
     told = summary(rows, reason="x", directions={"validation_margin": "max"})
     assert told["best"]["validation_margin"] == {"value": 2.0, "step": 1}
-
-
-@pytest.mark.parametrize(
-    ("name", "direction"),
-    [("loss", "min"), ("validation_loss", "min"), ("bits_per_byte", "min"), ("rmse", "min"),
-     ("error", "min"), ("validation_accuracy", "max"), ("f1_macro", "max"), ("ndcg@10", "max"),
-     ("top_5", "max"), ("roc_auc", "max"), ("r2", "max"), ("hit_rate@10", "max"),
-     ("temperature", None), ("lossless", None), ("stop", None), ("", None)],
-)  # fmt: skip
-def test_names_tell_what_is_better_or_nothing(name, direction):
-    assert better(name) == direction
 
 
 def test_text_in_rows_is_no_metric():
