@@ -167,8 +167,9 @@ def too_little(
         return []
     return [
         f"So little can show no difference: with trials={trials}, studies={studies} and "
-        f"finalists={finalists} no p-value is below {p:.2g}, and {comparisons} comparisons at a "
-        f"level of {level:g} need {level / comparisons:.2g}. Use more studies."
+        f"finalists={finalists} no p-value is below {p:.2g}; a level of {level:g} for "
+        f"{comparisons} comparison{'s' * (comparisons != 1)} needs {level / comparisons:.2g}. Use "
+        "more studies."
     ]
 
 

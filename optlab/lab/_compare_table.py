@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +35,8 @@ def table(comparison: Findings) -> str:
         )
     if len(comparison.tasks) > 1:
         parts.append("\n".join(["Over all tasks", *shown(comparison, None)]))
-    parts.append("\n".join([protocol(comparison), *notes(comparison)]))
+    paragraphs = [protocol(comparison), *notes(comparison)]
+    parts.append("\n".join(textwrap.fill(paragraph, 100) for paragraph in paragraphs))
     return "\n\n".join(parts)
 
 

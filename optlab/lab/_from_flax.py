@@ -100,7 +100,7 @@ def _arrays(name: str, data: Any) -> Any:
     """On the device; lists are refused, which JAX takes for trees of numbers, and text."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
         where = f"{name}{jax.tree_util.keystr(path)}"
-        if isinstance(leaf, str) or getattr(getattr(leaf, "dtype", None), "kind", "") in ("O", "S", "U"):
+        if np.asarray(leaf).dtype.kind in "OSU":
             raise TypeError(
                 f"Task.from_flax: {where} is text or objects, which JAX cannot hold; number the "
                 "labels: numpy.unique(labels, return_inverse=True)[1]."

@@ -31,9 +31,11 @@ def _best_few(results: Any) -> Iterable[str]:
     if not good:
         return [f"{results.why_all_failed()}." if results.ranking() else "no runs yet"]
     several = any(ranked.seeds > 1 for ranked in good)
-    header = ["trial", results.metric, *(["std"] if several else []), *results.hyperparameters]
+    stopped = any(ranked.status == "stopped" for ranked in good)
+    extra = [*(["std"] if several else []), *(["steps"] if stopped else [])]
+    header = ["trial", results.metric, *extra, *results.hyperparameters]
     lines = [
-        [r.trial, r.value, *([r.std] if several else [])]
+        [r.trial, r.value, *(getattr(r, name) for name in extra)]
         + [r.hyperparameters.get(name) for name in results.hyperparameters]
         for r in good
     ]

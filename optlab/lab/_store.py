@@ -89,6 +89,8 @@ class Store:
         folder = os.path.dirname(os.path.abspath(self.path))
         if not os.path.isdir(folder):
             raise FileNotFoundError(f"store: the folder {folder} does not exist; make it first.")
+        if os.path.isdir(self.path):
+            raise IsADirectoryError(f"store: {self.path} is a folder; name a file in it.")
         if study is None and not os.path.exists(self.path):
             raise FileNotFoundError(f"store: there is no file {self.path}.")
         self._lock, self._depth = threading.RLock(), 0

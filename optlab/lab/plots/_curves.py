@@ -84,8 +84,9 @@ def curves(
     several = any(len(runs[number]) > 1 for number in chosen)
     spread = f", mean and range of {_style.seeds_of(results)}" if several else ""
     grey = "; others grey" if good - set(chosen) else ""
+    drawn = f"{len(chosen)} trial{'s' * (len(chosen) != 1)}"
     ax.set_title(
-        _style.title(results, f"{metric} of {len(chosen)} trials{spread}{grey}"),
+        _style.title(results, f"{metric} of {drawn}{spread}{grey}"),
         loc="left", fontsize=10,
     )  # fmt: skip
     ax.legend(frameon=False, fontsize=9)

@@ -98,11 +98,13 @@ class Axis:
       name: of the hyperparameter.
       log: whether to draw it logarithmically.
       listed: its values in order where they are no numbers or few: they stand side by side.
+      whole: whether all its values are whole numbers.
     """
 
     name: str
     log: bool
     listed: tuple[Any, ...] | None
+    whole: bool = False
 
     def place(self, value: Any) -> float:
         """The coordinate of a value: the number itself, or its place in the list."""
@@ -127,6 +129,10 @@ class Axis:
         if self.listed is not None:
             getattr(axis, f"set_{which}ticks")(range(len(self.listed)))
             getattr(axis, f"set_{which}ticklabels")([shown(value) for value in self.listed])
+        elif self.whole and not self.log:
+            from matplotlib import ticker
+
+            getattr(axis, f"{which}axis").set_major_locator(ticker.MaxNLocator(6, integer=True))
 
 
 def axis(results: Any, name: str, *, cells: bool = False) -> Axis:
@@ -143,7 +149,7 @@ def axis(results: Any, name: str, *, cells: bool = False) -> Axis:
     if cells and dimension is not None and dimension.kind == "grid":
         return Axis(name, False, tuple(dimension.values))
     log = is_wide(values) if dimension is None or not dimension.log else True
-    return Axis(name, log, None)
+    return Axis(name, log, None, whole=all(isinstance(v, int) for v in values))
 
 
 def legend_above(ax: Any, handles: Any = None, labels: Any = None, text: str | None = None) -> None:
