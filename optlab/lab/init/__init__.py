@@ -9,6 +9,7 @@ _measure          statistics of all layers, compiled once
 _candidates       ways to initialise; _unit_variance, _mirrored, _sample
 _summary          a draw judged
 _findings         what is wrong, in words
+_biases           biases that no kernel makes up for
 _advice           what to do
 _report, _table, _plot   how it is shown
 _coordinate_check   how a layer's output grows with the width

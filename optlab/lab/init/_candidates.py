@@ -18,6 +18,7 @@ from optlab.lab.init._model import as_glob
 
 PyTree = Any
 GIVEN = "as given"
+ZERO_BIASES = "zero biases"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Candidate:
       draw: `key -> params`, by the initializers themselves.
       sample: `seed -> leaves`, by the same law and without compilation; None where there is no
         faster way than `draw`.
+      fixed: whether all draws are the same.
     """
 
     name: str
@@ -38,13 +40,15 @@ class Candidate:
     rules: Mapping[Hashable, initializers.Initializer] | None
     draw: Callable[[jax.Array], PyTree]
     sample: Callable[[int], list[Any]] | None = None
+    fixed: bool = False
 
 
 class Bench:
-    """Makes the candidates of one model."""
+    """Makes the candidates of one model; with 0 for the biases of `unbiased`, layers."""
 
-    def __init__(self, meter: Meter):
+    def __init__(self, meter: Meter, unbiased: Sequence[Layer] = ()):
         self.meter, self.model, self.layers = meter, meter.model, meter.layers
+        self.unbiased = {x.bias: x.name for x in unbiased if x.bias is not None}
         first: dict[int, Layer] = {}
         for layer in self.layers:
             first.setdefault(layer.leaf, layer)
@@ -73,7 +77,17 @@ class Bench:
         return [*found, mirrored] if mirrored is not None else found
 
     def given(self) -> Candidate:
-        return Candidate(GIVEN, "the parameters given", None, lambda _: self.model.params)
+        return Candidate(
+            GIVEN, "the parameters given", None, lambda _: self.model.params, fixed=True
+        )
+
+    def zero_biases(self) -> Candidate:
+        """The kernels given."""
+        rules = self._told({})
+        text = "the kernels given" + self._bias_text()
+        return Candidate(
+            ZERO_BIASES, text, rules, lambda _: self._start(), lambda _: self._leaves(), fixed=True
+        )
 
     def simple(self, name: str, initializer: Any, formula: str) -> Candidate:
         """One initializer for every kernel."""
@@ -96,13 +110,14 @@ class Bench:
             text += ", each bias set so that every unit's output has mean 0"
 
         def draw(key: jax.Array) -> PyTree:
-            drawn = initializers.reinitialize(key, self.model.params, rules)
+            drawn = initializers.reinitialize(key, self._start(), rules)
             return self._placed(self.meter.unit_variance(self.model.leaves(drawn)))
 
         def sample(seed: int) -> list[Any]:
             return self.meter.unit_variance(self._sample(rules, seed, self._leaves()))
 
-        return Candidate("lsuv", text + self._end_text(), None, draw, sample)
+        text += self._end_text() + self._bias_text()
+        return Candidate("lsuv", text, None, draw, sample)
 
     def depth_scaled(self) -> Candidate:
         rules: dict[str, Any] = {}
@@ -131,7 +146,7 @@ class Bench:
             "f(z) - f(-z) = c z, so the network starts linear"
         )
 
-        blocks = _mirrored.blocks(self.model, plan)
+        blocks = _mirrored.blocks(self._leaves(), plan)
 
         def draw(key: jax.Array) -> PyTree:
             drawn = initializers.reinitialize(key, self.model.tree(blocks), inner)
@@ -140,7 +155,7 @@ class Bench:
         def sample(seed: int) -> list[Any]:
             return _mirrored.unfolded(self._sample(inner, seed, blocks), plan)
 
-        return Candidate("mirrored", text, None, draw, sample)
+        return Candidate("mirrored", text + self._bias_text(), None, draw, sample)
 
     def custom(self, owner: str, name: str, value: Any) -> Candidate:
         """One that the user gave."""
@@ -149,9 +164,9 @@ class Bench:
         if isinstance(value, Mapping):
             return Candidate(
                 name,
-                f"{len(value)} rules",
+                f"{len(value)} rules" + self._bias_text(),
                 value,
-                lambda key: initializers.reinitialize(key, self.model.params, value),
+                lambda key: initializers.reinitialize(key, self._start(), value),
             )
         if callable(value):
             return Candidate(name, "made by a function", None, value)
@@ -164,14 +179,25 @@ class Bench:
         told = self._told(rules)
         return Candidate(
             name,
-            formula,
+            formula + self._bias_text(),
             told,
-            lambda key: initializers.reinitialize(key, self.model.params, told),
+            lambda key: initializers.reinitialize(key, self._start(), told),
             lambda seed: self._sample(told, seed, self._leaves()),
         )
 
     def _leaves(self) -> list[Any]:
-        return self.model.leaves(self.model.params)
+        """Those that candidates start from."""
+        leaves = self.model.leaves(self.model.params)
+        return [0 * x if i in self.unbiased else x for i, x in enumerate(leaves)]
+
+    def _start(self) -> PyTree:
+        return self.model.tree(self._leaves()) if self.unbiased else self.model.params
+
+    def _bias_text(self) -> str:
+        names = list(self.unbiased.values())
+        if len(names) > 3:
+            names = [f"{names[0]} to {names[-1]}"]
+        return f"; 0 for the biases of {', '.join(names)}" if names else ""
 
     def _sample(self, rules: Mapping[Hashable, Any], seed: int, leaves: list[Any]) -> list[Any]:
         new = list(leaves)
@@ -191,7 +217,9 @@ class Bench:
 
     def _told(self, rules: dict[str, Any]) -> dict[Hashable, Any]:
         axes = {x.path: x.axes for x in self.kernels}
-        return {as_glob(path): with_axes(rule, axes[path]) for path, rule in rules.items()}
+        told = {as_glob(path): with_axes(rule, axes[path]) for path, rule in rules.items()}
+        biases = [self.model.paths[self.model.varied[leaf]] for leaf in self.unbiased]
+        return {**told, **{as_glob(path): initializers.zeros for path in biases}}
 
     def _gain(self, layer: Layer) -> float:
         if layer.fed_by is None:
@@ -225,8 +253,9 @@ def choose(
 ) -> list[Candidate]:
     """The parameters as given, and the candidates asked for."""
     known = {x.name: x for x in bench.defaults()}
+    first = [bench.given(), *([bench.zero_biases()] if bench.unbiased else [])]
     if wanted is None:
-        return [bench.given(), *known.values()]
+        return [*first, *known.values()]
     if isinstance(wanted, str):
         wanted = [wanted]
     if not wanted:
@@ -235,14 +264,14 @@ def choose(
             f"{', '.join(known)}, or give names of these, or {{name: initializer}}."
         )
     if isinstance(wanted, Mapping):
-        return [bench.given(), *(bench.custom(owner, str(k), v) for k, v in wanted.items())]
+        return [*first, *(bench.custom(owner, str(k), v) for k, v in wanted.items())]
     for name in wanted:
         if name not in known:
             raise ValueError(
                 f"{owner}: unknown candidate {name!r} for this model; "
                 f"{checks.nearest(str(name), known)}"
             )
-    return [bench.given(), *(known[name] for name in dict.fromkeys(wanted))]
+    return [*first, *(known[name] for name in dict.fromkeys(wanted))]
 
 
 def _widening(layer: Layer) -> float:

@@ -132,8 +132,10 @@ def coordinate_check(
       power between -0.2 and 0.2, else it "grows" or "shrinks".
 
     Raises:
-      ValueError: for fewer than two widths or 5 seeds, models whose layers differ in number, a loss
-        that is no scalar, numbers that are not finite. TypeError: for what is no model.
+      ValueError: for fewer than two different widths or 5 seeds, models that the width does not
+        change, or whose layers differ in number, a loss that is no scalar, numbers that are not
+        finite.
+      TypeError: for what is no model, and for a model in place of the function that makes it.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, optlab as ol
@@ -155,7 +157,7 @@ def coordinate_check(
     """
     widths = [checks.positive_count("coordinate_check", "widths", w) for w in widths]
     if len(set(widths)) < 2:
-        raise ValueError(f"coordinate_check: widths must be two or more, got {widths}.")
+        raise ValueError(f"coordinate_check: widths must be two or more that differ, got {widths}.")
     steps = checks.positive_count("coordinate_check", "steps", steps)
     if checks.positive_count("coordinate_check", "seeds", seeds) < _FEWEST_SEEDS:
         raise ValueError(f"coordinate_check: seeds must be >= {_FEWEST_SEEDS}, got {seeds}.")
@@ -163,9 +165,17 @@ def coordinate_check(
     keys = [jax.random.fold_in(key, seed) for seed in range(seeds)]
     rows: list[Row] = []
     names: list[str] = []
+    width_of: dict[Any, int] = {}
     for width in sorted(set(widths)):
         optimizer = tx if hasattr(tx, "init") else tx(width)
-        found, sizes = _one_width(make_model, width, optimizer, batch, loss, steps, keys)
+        found, shapes, sizes = _one_width(make_model, width, optimizer, batch, loss, steps, keys)
+        if shapes in width_of:
+            raise ValueError(
+                f"coordinate_check: parameters have the same shapes at widths {width_of[shapes]} "
+                f"and {width}, so the width changes nothing there. make_model must build its "
+                "layers with the width that it is given."
+            )
+        width_of[shapes] = width
         names = names or found
         if len(found) != len(names):
             raise ValueError(
@@ -188,24 +198,23 @@ def coordinate_check(
 
 def _one_width(
     make_model: Any, width: int, tx: Any, batch: PyTree, loss: Any, steps: int, keys: list[Any]
-) -> tuple[list[str], np.ndarray]:
-    """Names of the layers, and (seed, step, layer, [scale, change])."""
+) -> tuple[list[str], tuple[Any, ...], np.ndarray]:
+    """Names of the layers, shapes of the parameters, and (seed, step, layer, [scale, change])."""
     model, init = _model_and_init(make_model, width, batch)
     traced = _model.read_model("coordinate_check", model, init(keys[0]), batch)
     layers = _layers.find_layers(traced)
     structure = jax.tree.structure(batch)
 
+    def objective(outputs: Any, arrays: list[Any]) -> Any:
+        return loss(outputs, jax.tree.unflatten(structure, arrays))
+
     def outputs(leaves: list[Any], arrays: list[Any]) -> tuple[Any, list[Any]]:
         env = dict(zip(traced.program.inputs, [*leaves, *arrays], strict=True))
         evaluate(traced.program.nodes, env)
-        value = loss(
-            traced.outputs(read(env, traced.program.outputs)), jax.tree.unflatten(structure, arrays)
-        )
-        if jnp.shape(value) != ():
-            raise ValueError(
-                f"coordinate_check: loss must return a scalar, got the shape {jnp.shape(value)}."
-            )
+        value = objective(traced.outputs(read(env, traced.program.outputs)), arrays)
         return value, [env[x.pre] for x in layers]
+
+    _model.check_loss("coordinate_check", traced, objective)
 
     @partial(jax.jit, compiler_options=quick_compilation())
     def step(leaves: list[Any], state: Any, first: Any, arrays: list[Any]) -> Any:
@@ -234,11 +243,18 @@ def _one_width(
             f"coordinate_check: outputs at width {width} are not finite within {steps} steps; "
             "lower the learning rate."
         )
-    return [x.name for x in layers], result
+    return [x.name for x in layers], tuple(map(np.shape, jax.tree.leaves(traced.params))), result
 
 
 def _model_and_init(make_model: Any, width: int, batch: PyTree) -> tuple[Any, Callable[[Any], Any]]:
     nnx, linen = sys.modules.get("flax.nnx"), sys.modules.get("flax.linen")
+    modules = tuple(flax.Module for flax in (linen, nnx) if flax is not None)
+    # A module can be called, but not with a width.
+    if isinstance(make_model, modules) or not callable(make_model):
+        raise TypeError(
+            "coordinate_check: make_model must be a function that builds a model of a width, such "
+            f"as lambda width: Model(width); got the {type(make_model).__name__} itself."
+        )
     parameters = inspect.signature(make_model).parameters.values()
     made: Any
     if sum(p.default is p.empty for p in parameters) > 1:
@@ -248,7 +264,9 @@ def _model_and_init(make_model: Any, width: int, batch: PyTree) -> tuple[Any, Ca
     else:
         made = make_model(width)
     if linen is not None and isinstance(made, linen.Module):
-        draw = jax.jit(lambda key: made.init(key, _model.inputs_of(batch))["params"])
+        draw = jax.jit(lambda key: _model.linen_variables(made, key, batch)["params"])
+        with _model.running("coordinate_check"):
+            jax.eval_shape(draw, jax.random.key(0))
         return made, draw
     if isinstance(made, tuple) and len(made) == 2 and all(map(callable, made)):
         return made

@@ -22,6 +22,8 @@ _BIASED = 3.0  # a layer's mean over its spread between examples
 _UPDATE = (1e-6, 0.3)  # of the weights' norm, at the first step; 1e-3 is usual
 _INPUT = (0.03, 30.0)
 _CONDITION = 1e4
+_FITS, _RULED_OUT = 3.0, 5.0  # standard errors of a variance
+_NEAR = math.log(1.25)  # a factor on the variance that is no matter
 # What lies below is rounding (of the first layer's signal), or near the smallest numbers.
 _SIGNAL_FLOOR, _GRADIENT_FLOOR = 1e-6, 1e-30
 _ZERO = ("zero kernel", "zero head")
@@ -144,14 +146,17 @@ def _fan_axes(start: Start) -> Iterator[Finding]:
         seen.add(layer.leaf)
         wrong = initializers.fans(layer.shape)
         kernel = np.asarray(start.leaves[layer.leaf], np.float64)
-        variance, tolerance = float(kernel.var()), 0.05 + 4 * math.sqrt(2 / kernel.size)
+        variance = float(kernel.var())
         right = (layer.fan_in, initializers.fans(layer.shape, *layer.axes).fan_out)
         if variance == 0 or wrong.fan_in == right[0]:
             continue
-        told = [abs(math.log(variance / rule(*wrong))) < tolerance for rule in _RULES.values()]
-        meant = min(abs(math.log(variance / rule(*right))) for rule in _RULES.values())
-        if any(told) and meant > math.log(1.25):
-            name = list(_RULES)[told.index(True)]
+        # Of a normal sample; that of bounded draws is smaller.
+        error = math.sqrt(2 / kernel.size)
+        off = {name: _apart(variance, rule(*wrong)) / error for name, rule in _RULES.items()}
+        meant = min(_apart(variance, rule(*right)) for rule in _RULES.values())
+        name = min(off, key=lambda rule: off[rule])
+        # It must be what the wrong axes give, and beyond chance not what the right ones do.
+        if off[name] < _FITS and meant > max(_RULED_OUT * error, _NEAR):
             yield Finding(
                 "fan axes",
                 (layer.name,),
@@ -160,6 +165,10 @@ def _fan_axes(start: Start) -> Iterator[Finding]:
                 f"variance is {variance * layer.fan_in:.2g}/fan_in.",
                 f"Name the axes: {name}({_axes_text(layer.axes)}).",
             )
+
+
+def _apart(variance: float, other: float) -> float:
+    return abs(math.log(variance / other))
 
 
 _RULES = {

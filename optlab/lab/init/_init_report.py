@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from optlab.core import checks
-from optlab.lab.init import _advice, _candidates, _findings, _layers, _model, _summary
+from optlab.lab.init import _advice, _biases, _candidates, _findings, _layers, _model, _summary
 from optlab.lab.init._layer import Layer
 from optlab.lab.init._measure import STATISTICS, Measured, Meter
 from optlab.lab.init._report import InitReport, Row, block_rows
@@ -69,8 +69,12 @@ def init_report(
 
     Special cases:
       `nn.scan` over layers is unrolled, a row a layer. Products of two signals (attention scores)
-      are no layers. NNX modules run with dropout off. A candidate changes kernels only, lsuv also
-      biases; what no product reads stays as given. The score adds powers of ten: of the signal's
+      are no layers. Modules run with dropout off; one that takes `train`, `training` or
+      `deterministic` is told to evaluate, but with BatchNorm's statistics among its variables to
+      train, as BatchNorm then normalises by the batch. A candidate changes kernels only, lsuv also
+      biases; what no product reads stays as given. Where no candidate mends the start with the
+      hidden biases given, and they do with 0 in their place, all of them get 0, and "zero biases",
+      the kernels given, is one more. The score adds powers of ten: of the signal's
       and the gradient's change over the depth, of the share of differences between examples, and
       shares of dead and saturated units. It judges the start, not the training. XLA's code is not
       optimised on CPU: milliseconds are not those of training.
@@ -110,15 +114,33 @@ def init_report(
     traced = _model.read_model("init_report", model, params, batch)
     _model.check_examples_differ("init_report", model, batch)
     layers = _layers.find_layers(traced)
-    meter = Meter(traced, layers, _on_batch(loss, batch), tx)
-    chosen = _candidates.choose("init_report", _candidates.Bench(meter), candidates)
-    trials = [Trials(meter, candidate, seeds, key) for candidate in chosen]
+    objective = _on_batch(loss, batch)
+    if objective is not None:
+        _model.check_loss("init_report", traced, objective)
+    meter = Meter(traced, layers, objective, tx)
+
+    def tried(bench: _candidates.Bench) -> tuple[list[Trials], list[float]]:
+        chosen = _candidates.choose("init_report", bench, candidates)
+        trials = [Trials(meter, candidate, seeds, key) for candidate in chosen]
+        return trials, [trial.summary.score for trial in trials]
+
+    trials, scores = tried(_candidates.Bench(meter))
     first = trials[0]
+    biased = _biases.of_hidden(traced, layers, first.leaves)
+    on_biases = []
+    if biased and _biases.may_gain(scores):
+        others, without = tried(_candidates.Bench(meter, biased))
+        if _biases.is_gain(scores, without):
+            trials = others
+            on_biases = [_biases.finding(biased, first.leaves, scores, without)]
+    chosen = [trial.candidate for trial in trials]
     start = _findings.Start(
         layers, first.leaves, first.measured[0], first.summary, first.copies,
         first.singular_values, tx is not None,
     )  # fmt: skip
     findings = _findings.find(start)
+    if on_biases:
+        findings = on_biases + [x for x in findings if x.kind not in _biases.EFFECTS]
     rows = [row for trial in trials for row in trial.rows(tx is not None)]
     summaries = {trial.candidate.name: trial.summary for trial in trials}
     best = _summary.best_candidate({k: s.score for k, s in summaries.items()}, _candidates.GIVEN)
@@ -143,7 +165,7 @@ class Trials:
 
     def __init__(self, meter: Meter, candidate: _candidates.Candidate, seeds: int, key: Any):
         self.meter, self.candidate, self.layers = meter, candidate, meter.layers
-        count = 1 if candidate.name == _candidates.GIVEN else seeds
+        count = 1 if candidate.fixed else seeds
         self.measured: list[Measured] = []
         summaries = []
         for seed in range(count):

@@ -118,13 +118,7 @@ class Meter:
 
     def _objective(self, outputs: Any, env: dict[int, Any], batch: Any, key: jax.Array) -> Any:
         if self.loss is not None:
-            loss = self.loss(outputs, batch)
-            if jnp.shape(loss) != ():
-                raise ValueError(
-                    "init_report: loss(outputs, batch) must return a scalar, got the shape "
-                    f"{jnp.shape(loss)}. Take the mean over the examples."
-                )
-            return loss.astype(jnp.float32)
+            return self.loss(outputs, batch).astype(jnp.float32)
         ends = [env[self.layers[-1].pre]] if self.model.captured else jax.tree.leaves(outputs)
         ends = [x for x in ends if jnp.issubdtype(x.dtype, jnp.floating)]
         size = sum(x.size for x in ends)

@@ -50,9 +50,9 @@ def plan(model: Model, layers: list[Layer]) -> dict[int, Mirror]:
     return mirrors
 
 
-def blocks(model: Model, mirrors: Mapping[int, Mirror]) -> list[Any]:
+def blocks(leaves: list[Any], mirrors: Mapping[int, Mirror]) -> list[Any]:
     """The leaves, with those to be mirrored as shapes of their blocks."""
-    leaves = model.leaves(model.params)
+    leaves = list(leaves)
     for i, mirror in mirrors.items():
         shape = list(leaves[i].shape)
         for axis in (mirror.inputs, mirror.outputs):

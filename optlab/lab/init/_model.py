@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optlab.core import trees
+from optlab.lab._mode import mode
 from optlab.lab.init import _program
 
 PyTree = Any
@@ -79,16 +81,8 @@ def read_model(owner: str, model: Any, params: PyTree, batch: PyTree) -> Model:
         shapes[:] = [out]
         return jax.tree.leaves(out)
 
-    try:
+    with running(owner):
         program = _program.trace(flat, [named[i][1] for i in varied], arrays)
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
-        raise ValueError(
-            f"{owner}: the model cannot be run with these parameters and this batch "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no text'}). "
-            "Look whether the parameters belong to this model, and the batch is what it takes: an "
-            "array, or a tuple whose first entry is; for anything else pass a function "
-            "(params, batch) -> outputs."
-        ) from error
     out_structure = jax.tree.structure(shapes[0])
     return Model(
         program,
@@ -140,18 +134,75 @@ def _forward(owner: str, model: Any, params: PyTree, batch: PyTree) -> tuple[Any
     return model, params
 
 
+@contextlib.contextmanager
+def running(owner: str) -> Iterator[None]:
+    """Says in one line what goes wrong in the model's own code."""
+    kinds: tuple[type[Exception], ...] = (
+        TypeError, ValueError, KeyError, AttributeError, IndexError
+    )  # fmt: skip
+    flax = sys.modules.get("flax.errors")
+    kinds = kinds if flax is None else (*kinds, flax.FlaxError)  # which are no ValueErrors
+    try:
+        yield
+    except kinds as error:
+        # The first line alone: what follows is of JAX's and Flax's inside.
+        said = str(error).splitlines()[0] if str(error) else "no text"
+        raise ValueError(
+            f"{owner}: the model cannot be run with these parameters and this batch "
+            f"({type(error).__name__}: {said}). "
+            "Look whether the parameters belong to this model, and the batch is what it takes: an "
+            "array, or a tuple whose first entry is; for anything else pass a function "
+            "(params, batch) -> outputs."
+        ) from error
+
+
+def linen_variables(model: Any, key: jax.Array, batch: PyTree) -> PyTree:
+    """What a Linen module's own `init` makes."""
+    with _no_dropout():
+        return model.init(key, inputs_of(batch), **mode(model.__call__, False))
+
+
+def _no_dropout() -> Any:
+    """Linen's dropout layers pass on what they get, however they were told to train."""
+    from flax import linen
+
+    def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        if isinstance(context.module, linen.Dropout) and context.method_name == "__call__":
+            return args[0] if args else kwargs["inputs"]
+        return call(*args, **kwargs)
+
+    return linen.intercept_methods(intercept)
+
+
 def _linen(owner: str, model: Any, params: PyTree, batch: PyTree) -> tuple[Any, PyTree]:
     whole = isinstance(params, Mapping) and "params" in params
     changing = [name for name in params if name != "params"] if whole else []
     _need_array(owner, batch)
-    expected = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), inputs_of(batch))
+    if not jax.tree.leaves(params):
+        raise ValueError(
+            f"{owner}: a Linen module holds no parameters, and params are missing, got {params!r}. "
+            'Pass those that training would start from: model.init(jax.random.key(0), x)["params"].'
+        )
+    with running(owner):
+        expected = jax.eval_shape(lambda x: linen_variables(model, jax.random.key(0), x), batch)
     _check_same(owner, params["params"] if whole else params, expected.get("params", {}))
+    others = sorted(set(expected) - {"params"})
+    if "batch_stats" in others and not changing:
+        raise ValueError(
+            f"{owner}: the model has variables besides its params ({', '.join(others)}). Pass all "
+            'of them: what model.init(key, x) returned, not its "params" alone.'
+        )
+    # Running averages are of no use at step 0: BatchNorm normalises by the batch, as in training.
+    told = mode(model.__call__, bool(changing))
 
     def forward(tree: PyTree, given: PyTree) -> Any:
         variables = tree if whole else {"params": tree}
-        if changing:
-            return model.apply(variables, inputs_of(given), mutable=changing)[0]
-        return model.apply(variables, inputs_of(given))
+        with _no_dropout():
+            if changing:
+                rngs = {"dropout": jax.random.key(0)}  # for attention, whose dropout is no layer
+                options = {"mutable": changing, "rngs": rngs, **told}
+                return model.apply(variables, inputs_of(given), **options)[0]
+            return model.apply(variables, inputs_of(given), **told)
 
     return forward, params
 
@@ -164,7 +215,7 @@ def _nnx(owner: str, nnx: Any, model: Any, params: PyTree) -> tuple[Any, PyTree]
     def forward(tree: PyTree, given: PyTree) -> Any:
         module = nnx.merge(graph, tree, rest, copy=True)
         module.set_attributes(nnx.Dropout, deterministic=True, raise_if_not_found=False)
-        return module(inputs_of(given))
+        return module(inputs_of(given), **mode(type(module).__call__, False))
 
     return forward, params
 
@@ -192,6 +243,21 @@ def _check_same(owner: str, given: PyTree, expected: PyTree) -> None:
                 f"{wants}, params have {has}. Pass what this model's own init returned for inputs "
                 "of this shape."
             )
+
+
+def check_loss(owner: str, model: Model, loss: Callable[[Any, list[Any]], Any]) -> None:
+    """Refuses a loss `(outputs, arrays of the batch) -> value` whose value is no scalar.
+
+    Before anything is compiled: JAX adds lines of its own to what is raised in there.
+    """
+    shapes = dict(enumerate(model.program.shapes))
+    outputs = model.outputs(_program.read(shapes, model.program.outputs))
+    shape = jnp.shape(jax.eval_shape(loss, outputs, model.batch))
+    if shape != ():
+        raise ValueError(
+            f"{owner}: loss(outputs, batch) must return a scalar, got the shape {shape}. Take the "
+            "mean over the examples."
+        )
 
 
 def check_examples_differ(owner: str, model: Any, batch: PyTree) -> None:

@@ -76,13 +76,18 @@ class Fit:
         return new
 
     def _can_shift(self, k: int) -> bool:
-        layer, program = self.layers[k], self.model.program
-        if not self.centred or layer.bias is None:
-            return False
-        bias = program.shapes[program.inputs[layer.bias]]
-        units = [program.shapes[layer.pre].shape[i] for i in layer.units]
-        rest = bias.shape[len(layer.piece) :]
-        return bias.size == np.prod(units) or (bool(layer.piece) and list(rest) == units)
+        return self.centred and is_bias(self.model, self.layers[k])
+
+
+def is_bias(model: Model, layer: Layer) -> bool:
+    """Whether what is added behind the product is one number a unit (positions' are more)."""
+    program = model.program
+    if layer.bias is None:
+        return False
+    bias = program.shapes[program.inputs[layer.bias]]
+    units = [program.shapes[layer.pre].shape[i] for i in layer.units]
+    rest = bias.shape[len(layer.piece) :]
+    return bias.size == np.prod(units) or (bool(layer.piece) and list(rest) == units)
 
 
 def _can_scale(layer: Layer) -> bool:

@@ -103,14 +103,30 @@ def test_wrong_arguments_are_refused():
         options = {"loss": loss, **options}
         return coordinate_check(make, widths, optimizers.sgd(1e-2), (X, Y), **options)
 
-    with pytest.raises(ValueError, match="widths must be two or more"):
+    with pytest.raises(ValueError, match=r"two or more that differ, got \[8, 8\]"):
         call(widths=[8, 8])
     with pytest.raises(ValueError, match="seeds must be >= 5"):
         call(seeds=2)
     with pytest.raises(TypeError, match="make_model must return"):
         call(lambda width: width)
-    with pytest.raises(ValueError, match="loss must return a scalar"):
+    with pytest.raises(ValueError, match="must return a scalar"):
         call(loss=lambda out, batch: out)
+
+
+def test_models_that_the_width_does_not_change_are_refused():
+    def call(make, widths):
+        return coordinate_check(make, widths, optimizers.sgd(1e-2), (X, Y), loss=loss, steps=1)
+
+    with pytest.raises(ValueError, match="same shapes at widths 8 and 64, so the width changes"):
+        call(lambda width: nn.Dense(5), [8, 64])
+    with pytest.raises(ValueError, match="same shapes at widths 4 and 8"):
+        call(lambda width: linear(max(width, 8)), [4, 8, 16])
+
+
+@pytest.mark.parametrize("model", [nn.Dense(5), Chain(nnx.Rngs(0)), 3])
+def test_a_model_is_not_taken_for_the_function_that_makes_it(model):
+    with pytest.raises(TypeError, match=f"a function that .*; got the {type(model).__name__} its"):
+        coordinate_check(model, WIDTHS, optimizers.sgd(1e-2), (X, Y), loss=loss)
 
 
 @pytest.mark.slow

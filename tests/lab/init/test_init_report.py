@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from flax import nnx
-from init_cases import CAPTURED, KEY, Chain, Deep, Fused, X, captured, drawn
+from init_cases import KEY, Deep, Fused, X, drawn
 
 from optlab import initializers, optimizers
 from optlab.lab.init import init_report
@@ -263,27 +262,7 @@ def test_what_initialisation_cannot_do_is_said():
     assert "residual connections or normalisation" in str(report.recommendation)
 
 
-# --- models of other kinds, candidates of one's own
-
-
-@pytest.mark.slow
-def test_nnx_modules_get_states_back():
-    model = Chain(nnx.Rngs(0))
-    report = init_report(model, None, X, candidates=["orthogonal"])
-    params = report.apply(KEY, "orthogonal")
-    assert isinstance(params, nnx.State)
-    graph, _, rest = nnx.split(model, nnx.Param, ...)
-    assert nnx.merge(graph, params, rest)(X).shape == (32, 1)
-    kernel = np.asarray(params["rest"][0]["kernel"][...])
-    gram = kernel.T @ kernel
-    np.testing.assert_allclose(gram / gram[0, 0], np.eye(16), atol=1e-5)
-
-
-def test_functions_with_captured_outputs_are_measured():
-    report = init_report(captured, CAPTURED, X, candidates=["xavier_uniform", "lsuv"])
-    assert [row["layer"] for row in report.layers("lsuv")] == ["a", "b", "c"]
-    for row in report.layers("lsuv"):
-        assert row["pre_std"] == pytest.approx(1, rel=1e-3)
+# --- candidates of one's own
 
 
 @pytest.mark.slow

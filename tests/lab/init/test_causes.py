@@ -1,0 +1,94 @@
+"""The cause is named: biases that leave no kernel a chance, axes read wrongly; chance is not."""
+
+import types
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from init_cases import KEY, Deep, X, drawn
+
+from optlab import initializers
+from optlab.lab.init import _findings, _layers, _model, init_report
+
+MODEL = Deep(3, 32)
+
+
+def with_biases(params, value):
+    return jax.tree.map(lambda w: w + (value if w.ndim == 1 else 0), params)
+
+
+@pytest.fixture(scope="module")
+def dead():
+    """Three ReLU layers whose biases are all -10."""
+    return init_report(MODEL, with_biases(drawn(MODEL), -10.0), X)
+
+
+def test_biases_that_no_kernel_makes_up_for_are_named_first(dead):
+    cause = dead.findings[0]
+    assert (cause.kind, cause.layers) == ("biases", ("Dense_0", "Dense_1"))
+    assert "root mean square 10" in cause.text
+    assert cause.fix == "Set them to 0."
+    assert {x.kind for x in dead.findings} == {"biases", "dead units"}
+    assert "0 for the biases of Dense_0, Dense_1" in str(dead.recommendation)
+    assert "residual connections" not in str(dead)
+
+
+@pytest.mark.parametrize("candidate", [None, "zero biases", "he_normal", "lsuv"])
+def test_candidates_without_the_biases_let_gradients_through(dead, candidate):
+    params = dead.apply(KEY, candidate)
+    hidden = [np.asarray(params[f"Dense_{i}"]["bias"]) for i in range(2)]
+    assert not any(bias.any() for bias in hidden)
+    np.testing.assert_array_equal(params["Dense_2"]["bias"], -10)  # a head's may be meant
+    gradients = jax.grad(lambda p: MODEL.apply({"params": p}, X).sum())(params)
+    assert all(bool(leaf.any()) for leaf in jax.tree.leaves(gradients))
+
+
+def test_rules_of_candidates_without_the_biases_set_them_too(dead):
+    given = with_biases(drawn(MODEL), -10.0)
+    kept = dead.apply(KEY, "zero biases")
+    np.testing.assert_array_equal(kept["Dense_1"]["kernel"], given["Dense_1"]["kernel"])
+    report = init_report(MODEL, given, X, candidates=["he_normal"])
+    new = initializers.reinitialize(KEY, given, report.recommendation.rules)
+    assert not new["Dense_0"]["bias"].any()
+    assert new["Dense_2"]["bias"].all()
+
+
+def test_biases_that_do_no_harm_are_left_alone():
+    report = init_report(MODEL, with_biases(drawn(MODEL), 0.1), X, candidates=["he_normal"])
+    assert "biases" not in {x.kind for x in report.findings}
+    assert list(report.draws) == ["as given", "he_normal"]
+    np.testing.assert_allclose(report.apply(KEY, "he_normal")["Dense_0"]["bias"], 0.1)
+
+
+# --- axes
+
+
+def heads(params, x):
+    return jnp.einsum("bd,dhk->bhk", x, params["w"])
+
+
+@pytest.mark.parametrize(("factor", "found"), [(0.79, False), (1.27, False), (0.5, True)])
+def test_a_variance_by_chance_is_not_told_as_wrong_axes(factor, found):
+    # (16, 2, 8) sums 16 inputs; read as a convolution it has fan_in 32. 256 entries: the standard
+    # error of their variance is 9%.
+    w = np.random.default_rng(0).standard_normal((16, 2, 8))
+    w *= (factor / 16 / w.var()) ** 0.5
+    x = jax.random.normal(KEY, (8, 16))
+    report = init_report(heads, {"w": jnp.asarray(w, "f")}, x, candidates=["lecun_normal"])
+    assert ("fan axes" in {x.kind for x in report.findings}) == found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [16, 32, 64])
+def test_flax_s_attention_is_right_about_its_axes_at_every_seed(width):
+    model = nn.MultiHeadDotProductAttention(num_heads=2)
+    x = jax.random.normal(KEY, (4, 5, width))
+    init = jax.jit(lambda key: model.init(key, x)["params"])
+    params = init(KEY)
+    layers = _layers.find_layers(_model.read_model("test", model, params, x))
+    for seed in range(200):
+        leaves = jax.tree.leaves(init(jax.random.key(seed)))
+        start = types.SimpleNamespace(layers=layers, leaves=leaves)
+        assert not list(_findings._fan_axes(start)), seed
