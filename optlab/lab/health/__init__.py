@@ -2,7 +2,10 @@
 
 _samples    the samples of a state, of several states, of rows
 _findings   what a finding says, and the sources of thresholds
-_rules      one illness a function
+_thresholds from where on it is an illness
+_course     a training as the rules see it
+_signal_rules, _rate_rules   one illness a function: of layers, of steps
+_rules      which rules there are, and which explain others
 _report     the rules applied; the table and its text
 _plot       heat map of layers and updates, update ratios, the loss and what happened when
 """

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from optlab.lab import plots
-from optlab.lab.health._rules import LARGE_RATIO, SMALL_RATIO
+from optlab.lab.health._thresholds import LARGE_RATIO, SMALL_RATIO
 from optlab.lab.plots._style import pyplot
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

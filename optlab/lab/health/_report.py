@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from optlab.lab.health import _rules
+from optlab.lab.health._course import Course
 from optlab.lab.health._findings import Finding
 from optlab.lab.health._samples import Samples, losses_of, noise_and_signal, samples_of
 
@@ -140,7 +141,7 @@ def gradient_report(state_or_history: Any, *, losses: Any = None) -> GradientRep
 
     Special cases:
       The rules, with |g|, |u|, |w| the norms of a group's gradient, update, weights; all thresholds
-      are in `optlab.lab.health._rules`, and each finding tells its own:
+      are in `optlab.lab.health._thresholds`, and each finding tells its own:
 
       - uphill: the median cosine between update and negative gradient is under -0.5.
       - loss is not finite: none is, from the first update on.
@@ -149,13 +150,18 @@ def gradient_report(state_or_history: Any, *, losses: Any = None) -> GradientRep
       - symmetric units: gradients of all outputs of a layer equal within 1e-3.
       - exploding: |g| / |w| over 100 (median). vanishing: |g| under 1e-3 of the largest |g| of a
         layer, and under 1e-3 |w|, in most samples.
-      - dead units: over a third of a layer's outputs.
+      - dead units: over a third of a layer's outputs; not where the layer's bias learns while all
+        its outputs' weights do not, as behind a layer that is dead.
+      - saturated units: after the first update the roots of second moments differ by over 1e12 in
+        two layers or more, |g| < 1e-3 |w| in all, and the loss is not halved.
       - learning rate too large: |u| / |w| of all groups over 0.3 once, and weights or loss grew
-        3-fold; too small: it never reached 1e-4; at the edge of stability: successive gradients
-        have a mean cosine under -0.5.
+        3-fold; too small: it never reached 1e-4 (where |g| < 1e-3 |w| in all layers, the advice
+        is to look at the gradients first); at the edge of stability: successive gradients have a
+        mean cosine under -0.5.
       - always clipped: over 0.9 of the steps of the second half.
       - noise-dominated: noise scale surely over 10 batches in the second half, while the loss is
-        still over half of its start (it grows as a training succeeds).
+        still over half of its start (it grows as a training succeeds), and not below it by over 3
+        standard errors (of the means of the first twentieth and the last tenth).
       - stalled: the loss ends over 0.95 of its start, and no other rule knows why.
 
       Rules that need losses are silent without them. They know common illnesses of layers and
@@ -176,5 +182,5 @@ def gradient_report(state_or_history: Any, *, losses: Any = None) -> GradientRep
     """
     samples = samples_of(state_or_history)
     steps, values = losses_of(samples, losses)
-    findings = _rules.apply(_rules.Course(samples, steps, values))
+    findings = _rules.apply(Course(samples, steps, values))
     return GradientReport(tuple(findings), samples, steps, values)

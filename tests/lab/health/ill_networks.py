@@ -46,13 +46,17 @@ def network(
     }
 
 
-def loss_of(params: Any, x: jax.Array, labels: jax.Array, chosen: jax.Array, sigmoid: Any) -> Any:
+def loss_of(
+    params: Any, x: jax.Array, labels: jax.Array, chosen: jax.Array, sigmoid: Any, squared: Any
+) -> Any:
     for i in range(len(params)):
         layer = params[f"Dense_{i}"]
         x = x @ layer["kernel"] + layer["bias"][None]
         if i + 1 < len(params):
             x = jnp.where(sigmoid, jax.nn.sigmoid(x), jax.nn.relu(x))
     losses = optax.softmax_cross_entropy_with_integer_labels(x, labels)
+    errors = jnp.mean((jax.nn.sigmoid(x) - jax.nn.one_hot(labels, CLASSES)) ** 2, axis=1)
+    losses = jnp.where(squared, errors, losses)
     return jnp.sum(losses * chosen) / jnp.sum(chosen)
 
 
@@ -66,25 +70,27 @@ def train(
     *,
     batch: int = 64,
     sigmoid: bool = False,
+    squared: bool = False,
     label_noise: float = 0.0,
     params: Any = None,
 ) -> tuple[Any, np.ndarray]:
     """The state of a probe around an optimizer after a training, and the loss of every step.
 
+    squared: the error of sigmoids of the outputs, in place of the cross-entropy.
     Kinds of optimizers and depths are compiled once each; all else is an argument.
     """
     tx = transforms.probe(adam() if tx is None else tx, every=EVERY)
     params = network(seed) if params is None else params
-    state, losses = _run(tx, params, *data(label_noise), seed, batch, sigmoid)
+    state, losses = _run(tx, params, *data(label_noise), seed, batch, sigmoid, squared)
     return state, np.asarray(losses)
 
 
 @jax.jit
-def _run(tx, params, x, labels, seed, batch, sigmoid):
+def _run(tx, params, x, labels, seed, batch, sigmoid, squared):
     def step(carry, key):
         params, state = carry
         chosen = (jax.random.permutation(key, EXAMPLES) < batch).astype(jnp.float32)
-        value, gradient = jax.value_and_grad(loss_of)(params, x, labels, chosen, sigmoid)
+        value, gradient = jax.value_and_grad(loss_of)(params, x, labels, chosen, sigmoid, squared)
         updates, state = tx.update(gradient, state, params, value=value)
         return (optax.apply_updates(params, updates), state), value
 

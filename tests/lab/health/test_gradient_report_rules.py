@@ -21,6 +21,12 @@ def quiet_head():
     return params
 
 
+def saturated(tx):
+    """Sigmoids at their flat ends, those of the outputs too."""
+    params = network(0, make=jax.nn.initializers.normal(8.0))
+    return train(tx, params=params, sigmoid=True, squared=True)
+
+
 ILL = {
     "diverging": lambda: train(transforms.scale(-1e4), batch=512),
     "loss is not finite": lambda: (train()[0], np.full(300, np.nan)),
@@ -36,6 +42,7 @@ ILL = {
     "always clipped": lambda: train(adam(max_norm=0.05)),
     "noise-dominated": lambda: train(batch=1, label_noise=1.0),
     "learning rate too small": lambda: train(adam(1e-6)),
+    "saturated units": lambda: saturated(adam(1e-3)),
     "uphill": lambda: train(transforms.scale(1e-3), batch=512),
     "stalled": lambda: train(adam(1e-4), batch=512, label_noise=1.0, params=quiet_head()),
 }
@@ -103,3 +110,57 @@ def test_layers_whose_gradient_has_vanished_altogether_are_among_the_vanishing()
         _, state = update(gradient, state, params)
     found = {finding.rule: finding.groups for finding in gradient_report(state).findings}
     assert found["vanishing"] == ("Dense_0", "Dense_1", "Dense_2")
+
+
+def finding_of(run):
+    (finding,) = gradient_report(run[0], losses=run[1]).findings
+    return finding
+
+
+def test_small_steps_of_small_gradients_are_not_blamed_on_the_rate_alone():
+    finding = finding_of(saturated(transforms.scale(-0.05)))
+    assert finding.rule == "learning rate too small"
+    assert "gradients are next to nothing beside the weights in every layer" in finding.advice
+    assert "init_report" in finding.advice
+
+
+def test_small_steps_of_sound_gradients_are_the_rate_s():
+    finding = finding_of(ILL["learning rate too small"]())
+    assert finding.rule == "learning rate too small"
+    assert "Multiply the learning rate by 10" in finding.advice
+    assert "saturated" not in finding.advice
+
+
+def test_saturation_is_told_of_the_layers_that_have_it():
+    finding = finding_of(saturated(adam(1e-3)))
+    assert finding.groups == ("Dense_1", "Dense_2")  # the first is fed by numbers, not by sigmoids
+    assert "not the learning rate" in finding.advice
+
+
+def test_layers_behind_dead_ones_are_not_dead():
+    run = ILL["dead units"]()
+    columns = gradient_report(run[0]).samples.columns
+    assert columns["dead_fraction"][-1].tolist() == [1, 1, 1]
+    assert finding_of(run).groups == ("Dense_0", "Dense_1")
+
+
+def test_noise_is_told_with_what_the_loss_has_kept():
+    state, losses = ILL["noise-dominated"]()
+    kept = losses[-30:].mean() / losses[:15].mean()
+    assert f"the loss, which has kept {kept:.0%} of its start" in finding_of((state, losses)).advice
+    only_samples = gradient_report(
+        [row | {"loss": np.nan} for row in gradient_report(state).rows]
+    ).findings
+    assert [finding.rule for finding in only_samples] == ["noise-dominated"]
+    assert "loss" not in only_samples[0].advice
+
+
+@pytest.mark.parametrize("fall", ["to its end", "early"])
+def test_noise_that_a_loss_falls_through_is_no_illness(fall):
+    state, _ = ILL["noise-dominated"]()
+    noise = np.random.default_rng(0).normal(size=300) * 0.05
+    course = (
+        np.linspace(1.7, 1.5, 300) if fall == "to its end" else 1.5 + 0.2 * 0.9 ** np.arange(300)
+    )
+    assert rules_of((state, course + noise)) == set()
+    assert "noise-dominated" in rules_of((state, 1.5 + noise))
