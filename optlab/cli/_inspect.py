@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any
 
 import jax
 import optax
@@ -39,6 +42,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     make = _arguments.optimizer(options.factory)
+    _check_names(make, options)
     made = _arguments.one(make, options.values, options.factory)
     if isinstance(made, optax.GradientTransformation):
         return _chain(made, options)
@@ -48,6 +52,19 @@ def _run(options: argparse.Namespace) -> int:
         f"{options.factory} returns {type(made).__name__}; it must return a transformation, or "
         "(model, params, batch)"
     )
+
+
+def _check_names(make: Callable[..., Any], options: argparse.Namespace) -> None:
+    """Names that the factory does not have, before those that it misses."""
+    parameters = signature(make).parameters
+    if any(x.kind is x.VAR_KEYWORD for x in parameters.values()):
+        return
+    for name in _arguments.assignments(options.values):
+        if name not in parameters:
+            short = [x for x in parameters if name == "".join(part[:1] for part in x.split("_"))]
+            nearest = ol.core.checks.nearest(name, parameters)
+            said = f"did you mean {short[0]!r}?" if short else nearest
+            raise _arguments.Unusable(f"{options.factory} has no argument {name!r}; {said}")
 
 
 def _chain(tx: optax.GradientTransformation, options: argparse.Namespace) -> int:
@@ -62,8 +79,17 @@ def _chain(tx: optax.GradientTransformation, options: argparse.Namespace) -> int
         texts = {name: value if _plain(value) else repr(value) for name, value in values.items()}
         print(json.dumps({"hyperparameters": texts, "table": text.splitlines()}))
     else:
-        print(text)
+        print("\n".join([text, *_lines(values)]))
     return 0
+
+
+def _lines(values: Mapping[str, Any]) -> list[str]:
+    """Hyperparameters below one another, by link."""
+    if not values:
+        return []
+    width = max(map(len, values))
+    texts = {name: " ".join(repr(value).split()) for name, value in values.items()}
+    return ["hyperparameters:", *(f"  {x.ljust(width)}  {text}" for x, text in texts.items())]
 
 
 def _plain(value) -> bool:

@@ -167,6 +167,12 @@ def test_a_space_is_written_as_names_and_values(text, expected):
         ("compare mine:task sgd adam adm.b1=0.1", "'adm.b1=0.1' is for no optimizer here"),
         ("lr-range mine:task sgd learning_rate=0.1", "is what lr-range looks for: leave it out"),
         ("inspect mine:number", "mine:number returns int; it must return a transformation, or"),
+        ("inspect adamw lr=1", "adamw has no argument 'lr'; did you mean 'learning_rate'"),
+        (
+            "inspect adamw learning_rat=1",
+            "no argument 'learning_rat'; did you mean",
+        ),
+        ("inspect sgd learning_rate=1 foo=1", "sgd has no argument 'foo'; known: .*momentum"),
         ("inspect adamw", "adamw: missing a required argument: 'learning_rate'"),
         ("inspect adamw learning_rate=1 --plot a.png", "--plot is for networks"),
         ("schedule cosin", "there is no schedule 'cosin'; did you mean 'cosine'"),
@@ -298,6 +304,9 @@ def test_inspect_prints_a_chain_link_by_link(optlab):
     code, out, err = optlab("inspect adamw learning_rate=1e-3 --task mine:task")
     assert (code, err) == (0, "")
     assert "accumulate_moments" in out
+    lines = dict(line.split() for line in out.partition("hyperparameters:")[2].splitlines() if line)
+    assert lines["accumulate_moments/b2"] == "0.999"
+    assert lines["scale_by_learning_rate/learning_rate"] == "0.001"
     found = json.loads(optlab("inspect adamw learning_rate=1e-3 --task mine:task --json")[1])
     assert found["hyperparameters"]["scale_by_learning_rate/learning_rate"] == 1e-3
 

@@ -16,14 +16,11 @@ _MARKERS = "osD^v<>P"
 _FLOOR = 1e-12
 
 
-def plot_report(report: Any, axes: Any = None) -> Any:
+def plot_report(report: Any, figure: Any = None) -> Any:
     """Signal forward above, gradient backward below."""
-    own = axes is None
-    if own:
-        _, axes = pyplot().subplots(
-            2, 1, figsize=(8, 7), dpi=100, sharex=True, layout="constrained"
-        )
-    upper, lower = axes
+    if figure is None:
+        figure = pyplot().figure(figsize=(8, 7), dpi=100, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
     names = [row["candidate"] for row in report.candidates]
     for i, name in enumerate(names):
         rows = report.layers(name)
@@ -46,13 +43,12 @@ def plot_report(report: Any, axes: Any = None) -> Any:
     _decorate(lower, "gradient by the layer's output", first[-1]["gradient"], "last")
     lower.set_xlabel("layer")
     lower.xaxis.get_major_locator().set_params(integer=True)
-    if own:
-        handles, labels = upper.get_legend_handles_labels()
-        place = "outside upper center"
-        upper.figure.legend(handles, labels, loc=place, ncols=4, frameon=False, fontsize=9)
-    else:
-        upper.legend(frameon=False, fontsize=8, ncols=2)
-    return axes
+    handles, labels = upper.get_legend_handles_labels()
+    # Outside needs a layout that makes room for it, which a given figure may not have.
+    roomy = figure.get_layout_engine() is not None
+    place = "outside upper center" if roomy else "upper center"
+    figure.legend(handles, labels, loc=place, ncols=4, frameon=False, fontsize=9)
+    return figure
 
 
 def plot_coordinates(check: Any, ax: Any = None) -> Any:

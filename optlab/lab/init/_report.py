@@ -90,19 +90,19 @@ class InitReport:
         """Recommended parameters: `apply` with the key of the report."""
         return self.apply(self.key)
 
-    def plot(self, axes: Any = None) -> Any:
+    def plot(self, figure: Any = None) -> Any:
         """Draws signal and gradient over the layers, a line a candidate.
 
         Args:
-          axes: two matplotlib Axes; None makes a figure of 800 x 700 pixels.
+          figure: a matplotlib Figure to draw into; None makes one of 800 x 700 pixels.
 
         Returns:
-          The two Axes.
+          The Figure.
 
         Raises:
           ImportError: without matplotlib.
         """
-        return _plot.plot_report(self, axes)
+        return _plot.plot_report(self, figure)
 
     def layers(self, candidate: str) -> list[Row]:
         """The rows of one candidate."""

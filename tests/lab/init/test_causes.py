@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from init_cases import KEY, Deep, X, drawn
+from init_cases import KEY, Deep, Fused, X, drawn
 
 from optlab import initializers
 from optlab.lab.init import _findings, _layers, _model, init_report
@@ -63,6 +63,26 @@ def test_biases_that_do_no_harm_are_left_alone():
 
 
 # --- axes
+
+
+def test_planted_fan_axis_errors_are_found_and_mended():
+    params = drawn(Fused())
+    for name in ("qkv", "experts"):  # as Flax's lecun_normal reads their shapes
+        fan_in = initializers.fans(params[name].shape).fan_in
+        params[name] *= (params[name].shape[0] / fan_in) ** 0.5
+    report = init_report(Fused(), params, X, candidates=["lecun_normal"])
+    found = {x.layers[0]: x for x in report.findings if x.kind == "fan axes"}
+    assert set(found) == {"qkv", "experts"}
+    assert "in_axis=0, out_axis=(1, 2, 3)" in found["qkv"].fix
+    assert "fan_in 384" in found["qkv"].text
+    assert "sums 32 inputs" in found["qkv"].text
+    assert "in_axis=1" in found["experts"].fix
+    scale = {row["layer"]: row["kernel_scale"] for row in report.layers("lecun_normal")}
+    assert scale["qkv"] == pytest.approx(1, rel=0.1)
+    assert scale["experts"] == pytest.approx(1, rel=0.1)
+    rules = report.recommendation.rules or {}
+    assert report.recommendation.name == "lecun_normal"
+    assert (rules["qkv"].in_axis, rules["qkv"].out_axis) == ((0,), (1, 2, 3))
 
 
 def heads(params, x):

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from init_cases import KEY, Deep, Fused, X, drawn
+from init_cases import KEY, Deep, X, drawn
+from matplotlib.figure import Figure
 
 from optlab import initializers, optimizers
 from optlab.lab.init import init_report
@@ -192,26 +193,6 @@ def test_units_that_are_copies_are_found():
     assert by_name(report)["he_normal"]["copies"] == 0
 
 
-def test_planted_fan_axis_errors_are_found_and_mended():
-    params = drawn(Fused())
-    for name in ("qkv", "experts"):  # as Flax's lecun_normal reads their shapes
-        fan_in = initializers.fans(params[name].shape).fan_in
-        params[name] *= (params[name].shape[0] / fan_in) ** 0.5
-    report = init_report(Fused(), params, X, candidates=["lecun_normal"])
-    found = {x.layers[0]: x for x in report.findings if x.kind == "fan axes"}
-    assert set(found) == {"qkv", "experts"}
-    assert "in_axis=0, out_axis=(1, 2, 3)" in found["qkv"].fix
-    assert "fan_in 384" in found["qkv"].text
-    assert "sums 32 inputs" in found["qkv"].text
-    assert "in_axis=1" in found["experts"].fix
-    scale = {row["layer"]: row["kernel_scale"] for row in report.layers("lecun_normal")}
-    assert scale["qkv"] == pytest.approx(1, rel=0.1)
-    assert scale["experts"] == pytest.approx(1, rel=0.1)
-    rules = report.recommendation.rules or {}
-    assert report.recommendation.name == "lecun_normal"
-    assert (rules["qkv"].in_axis, rules["qkv"].out_axis) == ((0,), (1, 2, 3))
-
-
 class Residual(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -292,7 +273,8 @@ def test_the_text_fits_in_100_columns(relu, sigmoid):
 
 
 def test_the_plot_has_a_line_a_candidate_on_logarithmic_axes(relu):
-    upper, lower = relu.plot()
+    figure = relu.plot()
+    upper, lower = figure.axes
     try:
         for axis, column in ((upper, "signal"), (lower, "gradient")):
             assert axis.get_yscale() == "log"
@@ -300,9 +282,16 @@ def test_the_plot_has_a_line_a_candidate_on_logarithmic_axes(relu):
             assert len(lines) == 7
             given = [row[column] for row in relu.layers("as given")]
             np.testing.assert_allclose(lines[0].get_ydata(), given)
-        assert upper.figure.get_size_inches()[0] * upper.figure.dpi == 800
+        assert figure.get_size_inches()[0] * figure.dpi == 800
     finally:
-        plt.close(upper.figure)
+        plt.close(figure)
+
+
+def test_a_report_is_drawn_into_the_figure_given(relu):
+    for figure in (Figure(), Figure(layout="constrained").subfigures(1, 2)[0]):
+        assert relu.plot(figure) is figure
+        assert len(figure.axes) == 2
+        assert len(figure.legends) == 1
 
 
 # --- bad input
@@ -395,12 +384,12 @@ def test_a_finding_points_at_a_recommendation_only_where_there_is_one(relu, tenf
 
 
 def test_no_curve_strikes_through_the_words_of_a_level(sigmoid):
-    upper, lower = sigmoid.plot()
-    upper.figure.canvas.draw()
-    for axis in (upper, lower):
+    figure = sigmoid.plot()
+    figure.canvas.draw()
+    for axis in figure.axes:
         words = [text.get_window_extent() for text in axis.texts]
         assert words
         curves = [line.get_path() for line in axis.lines if len(line.get_xdata()) > 2]
         curves = [axis.transData.transform_path(path) for path in curves]
         assert not any(path.intersects_bbox(box, filled=False) for path in curves for box in words)
-    plt.close(upper.figure)
+    plt.close(figure)
