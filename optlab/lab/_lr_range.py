@@ -17,8 +17,8 @@ from optlab.lab._engine import PATIENCE, Engine, Member
 from optlab.lab._outcome import Outcome
 from optlab.lab._plan import Plan
 from optlab.lab._progress import steps_bar
-from optlab.lab._ramped import Ramped, of_rate
-from optlab.lab._runs import listed_seeds, steps_of
+from optlab.lab._ramped import Ramped, of_rate, require_use_of_rate
+from optlab.lab._runs import listed_seeds, require_task, steps_of
 from optlab.lab._task import Task
 
 SMOOTHED = 0.1  # decades, the deviation of the bell that smooths a ramp
@@ -152,8 +152,10 @@ def lr_range(
       `LRRange`: `.suggestion`, `.rule`, `.diverges_at`, `.plot()`; print it.
 
     Raises:
-      ValueError: for rates, steps or seeds out of range, and a task without steps.
-      TypeError: for a ramp of a make_tx that cannot be traced.
+      ValueError: for rates, steps or seeds out of range, a task without steps, and a make_tx that
+        gives the same transformation whatever the rate.
+      TypeError: for what is no task, a make_tx that cannot be called with a rate alone (such as a
+        transformation), and a ramp of one that cannot be traced.
 
     Special cases:
       Where the loss falls at no rate, or is least at the first or the last, `note` says so.
@@ -179,12 +181,14 @@ def lr_range(
       arXiv:1506.01186, section 3.3.
     """
     begun = time.perf_counter()
+    require_task("lr_range", task)
+    made = of_rate(make_tx)
     low, high = (checks.positive("lr_range", *item) for item in (("low", low), ("high", high)))
     if low >= high:
         raise ValueError(f"lr_range: low must be less than high, got {low:g} and {high:g}.")
     seeds = listed_seeds("lr_range", seeds)
     steps = _steps(task, steps, ramp, np.log10(high / low))
-    made = of_rate(make_tx)
+    require_use_of_rate(made, task, low, high)
     if ramp:
         txs = [_traceable(Ramped(made, low, high, steps))]
         rates = np.geomspace(low, high, steps)

@@ -12,7 +12,7 @@ import pytest
 import optlab as ol
 from optlab.lab import Task
 from optlab.lab._lr_range import lr_range
-from optlab.lab._ramped import Ramped, of_rate
+from optlab.lab._ramped import Ramped, of_rate, require_use_of_rate
 
 STEPS = 80
 
@@ -84,8 +84,8 @@ def keyword_only(*, learning_rate):
 
 @pytest.mark.parametrize(
     "make_tx",
-    [keyword_only, lambda rate: optax.sgd(rate)],
-    ids=["keyword", "first argument, Optax"],
+    [keyword_only, lambda rate: optax.sgd(rate), lambda **given: ol.sgd(**given)],
+    ids=["keyword", "first argument, Optax", "any keyword"],
 )
 def test_any_factory_of_a_learning_rate_will_do(make_tx):
     expected = found_for(1.0, True)
@@ -161,6 +161,65 @@ def test_what_was_found_prints_and_becomes_json():
 def test_mistakes_are_named_before_anything_runs(changes, problem):
     with pytest.raises(ValueError, match=problem):
         find(parabola(), ol.sgd, **changes)
+
+
+ADAMS = {
+    "optlab": lambda rate: ol.adam(1e-3),
+    "Optax": lambda rate: optax.adam(1e-3),
+    "a schedule made anew": lambda rate: ol.sgd(lambda step: 0.1 / (1 + step)),
+    "Optax, a schedule made anew": lambda rate: optax.sgd(lambda step: 0.1 / (1 + step)),
+}
+
+
+@pytest.mark.parametrize("make_tx", ADAMS.values(), ids=ADAMS)
+@pytest.mark.parametrize("ramp", [True, False])
+def test_a_factory_that_ignores_the_rate_is_refused(make_tx, ramp):
+    with pytest.raises(ValueError, match=r"same transformation at the rates 0.0001 and 100, so"):
+        find(parabola(), make_tx, ramp=ramp)
+
+
+SCHEDULED = {
+    "optlab, a record": lambda rate: ol.sgd(ol.schedules.cosine(rate, 100)),
+    "optlab, a function": lambda rate: ol.sgd(lambda step: rate / (1 + step)),
+    "Optax": lambda rate: optax.sgd(optax.cosine_decay_schedule(rate, 100)),
+    "Optax, from zero": lambda rate: optax.sgd(optax.linear_schedule(0.0, rate, 10)),
+    "Optax, in the state": lambda rate: optax.inject_hyperparams(optax.sgd)(learning_rate=rate),
+}
+
+
+@pytest.mark.parametrize("make_tx", SCHEDULED.values(), ids=SCHEDULED)
+def test_a_rate_within_a_schedule_is_used(make_tx):
+    require_use_of_rate(of_rate(make_tx), parabola(), 1e-4, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("make_tx", "problem"),
+    [
+        (ol.adam(1e-3), r"got a transformation, whose rate is fixed. Pass what makes it, such as"),
+        (optax.adam(1e-3), r"got a transformation, whose rate is fixed"),
+        ("adam", r"must be a function of a learning rate .* got 'adam'. Pass one, such as"),
+        (lambda: ol.adam(1e-3), r"cannot be called with a rate alone: its arguments are \(\)"),
+        (lambda b1, learning_rate: None, r"its arguments are \(b1, learning_rate\)"),
+        (lambda rate: None, r"make_tx must return a gradient transformation, got NoneType"),
+    ],
+    ids=["transformation", "Optax's", "name", "no argument", "two arguments", "nothing"],
+)
+def test_what_makes_no_transformation_of_a_rate_is_refused(make_tx, problem):
+    with pytest.raises(TypeError, match=problem):
+        find(parabola(), make_tx)
+
+
+@pytest.mark.parametrize(
+    ("task", "problem"),
+    [
+        ("digits_mlp", r"lr_range: expected a Task, got 'digits_mlp'.*tasks.digits_mlp\(\)"),
+        (ol.lab.tasks.digits_mlp, r"lr_range: expected a Task, .* call it: digits_mlp\(\)"),
+    ],
+    ids=["name", "not called"],
+)
+def test_what_is_no_task_is_refused_with_the_remedy(task, problem):
+    with pytest.raises(TypeError, match=problem):
+        lr_range(task, ol.adam, low=-1.0)
 
 
 def test_a_task_without_a_budget_asks_for_steps():
