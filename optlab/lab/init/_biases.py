@@ -22,16 +22,15 @@ def of_hidden(model: Model, layers: Sequence[Layer], leaves: Sequence[Any]) -> l
     """Layers before the last whose bias is not 0; a head's stands for how frequent classes are."""
     return [
         x
-        for x in layers[:-1]
-        if x.bias is not None
-        and x.bias != layers[-1].bias
+        for x in layers
+        if x.bias not in (None, layers[-1].bias)
         and is_bias(model, x)
         and np.asarray(leaves[x.bias]).any()
     ]
 
 
 def may_gain(scores: Sequence[float]) -> bool:
-    """Whether the best of these leaves room for what would be worth a change of biases."""
+    """Whether `is_gain` is possible at all, scores being 0 at best; spares the draws."""
     return min(scores) > _WORTH
 
 

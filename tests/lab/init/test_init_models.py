@@ -18,10 +18,11 @@ class Regular(nn.Module):
     """Dropout, and BatchNorm if asked for, as told."""
 
     batch_norm: bool = False
+    rate: float = 0.5
 
     @nn.compact
     def __call__(self, x, train):
-        x = nn.Dropout(0.5, deterministic=not train)(nn.Dense(16)(x))
+        x = nn.Dropout(self.rate, deterministic=not train)(nn.Dense(16)(x))
         if self.batch_norm:
             x = nn.BatchNorm(use_running_average=not train)(x)
         return nn.Dense(4)(nn.relu(x))
@@ -85,7 +86,7 @@ def test_nnx_modules_that_are_told_whether_they_train_evaluate():
     assert "non-finite" not in {finding.kind for finding in report.findings}
 
 
-def test_batch_norm_normalises_by_the_batch_whatever_it_is_told():
+def test_batch_norm_normalises_by_the_batch_and_dropout_is_off():
     variables = Regular(True).init(KEY, X, False)
     params = jax.tree.map(lambda w: 100 * w if w.ndim > 1 else w, variables["params"])
     report = report_of(Regular(True), {**variables, "params": params})
@@ -93,6 +94,8 @@ def test_batch_norm_normalises_by_the_batch_whatever_it_is_told():
     assert rows[0]["normalized"]
     assert rows[0]["pre_std"] > 50
     assert rows[0]["post_std"] < 1
+    without = report_of(Regular(True, 0.0), {**variables, "params": params})
+    assert report.rows == without.rows
 
 
 def test_a_coordinate_check_tells_modules_that_they_evaluate():
