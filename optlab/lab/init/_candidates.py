@@ -48,7 +48,8 @@ class Bench:
 
     def __init__(self, meter: Meter, unbiased: Sequence[Layer] = ()):
         self.meter, self.model, self.layers = meter, meter.model, meter.layers
-        self.unbiased = {x.bias: x.name for x in unbiased if x.bias is not None}
+        self.unbiased = [x for x in dict.fromkeys(x.bias for x in unbiased) if x is not None]
+        self._bias_names = [x.name for x in unbiased]  # layers of a scan share one
         first: dict[int, Layer] = {}
         for layer in self.layers:
             first.setdefault(layer.leaf, layer)
@@ -194,7 +195,7 @@ class Bench:
         return self.model.tree(self._leaves()) if self.unbiased else self.model.params
 
     def _bias_text(self) -> str:
-        names = list(self.unbiased.values())
+        names = self._bias_names
         if len(names) > 3:
             names = [f"{names[0]} to {names[-1]}"]
         return f"; 0 for the biases of {', '.join(names)}" if names else ""

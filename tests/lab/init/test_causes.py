@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from init_cases import KEY, Deep, Fused, X, drawn
+from init_cases import KEY, Deep, Fused, Images, X, drawn
 
-from optlab import initializers
+from optlab import initializers, optimizers
 from optlab.lab.init import _findings, _layers, _model, init_report
 
 MODEL = Deep(3, 32)
@@ -53,6 +53,39 @@ def test_rules_of_candidates_without_the_biases_set_them_too(dead):
     new = initializers.reinitialize(KEY, given, report.recommendation.rules)
     assert not new["Dense_0"]["bias"].any()
     assert new["Dense_2"]["bias"].all()
+
+
+@pytest.mark.slow
+def test_biases_of_scanned_layers_are_all_named():
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, w: w - 10.0 if "bias" in jax.tree_util.keystr(path) else w,
+        Images().init(KEY, X)["params"],
+    )
+    report = init_report(Images(), params, X, candidates=["he_normal"])
+    assert report.findings[0].layers == ("Conv_0", *(f"scanned/Dense_0[{i}]" for i in range(3)))
+    assert "0 for the biases of Conv_0 to scanned/Dense_0[2]" in report.recommendation.formula
+    assert not report.params["scanned"]["Dense_0"]["bias"].any()
+
+
+@pytest.mark.slow
+def test_parameters_without_the_biases_train(dead):
+    targets = jnp.tile(X[:, :1] > 0, 4).astype(X.dtype)
+
+    def loss(params):
+        return jnp.mean((MODEL.apply({"params": params}, X) - targets) ** 2)
+
+    @jax.jit
+    def trained(params):
+        tx = optimizers.adam(1e-2)
+
+        def step(_, carry):
+            params, state = carry
+            updates, state = tx.update(jax.grad(loss)(params), state, params)
+            return jax.tree.map(jnp.add, params, updates), state
+
+        return loss(jax.lax.fori_loop(0, 300, step, (params, tx.init(params)))[0])
+
+    assert trained(dead.params) < 0.02 < 10 < trained(with_biases(drawn(MODEL), -10.0))
 
 
 def test_biases_that_do_no_harm_are_left_alone():

@@ -76,7 +76,7 @@ def test_rows_have_every_width_seed_step_and_layer(standard):
 @pytest.mark.slow
 def test_nnx_modules_are_made_anew_for_every_seed():
     check = coordinate_check(
-        lambda width, key: Chain(nnx.Rngs(params=key), width),
+        lambda width, key: Chain(nnx.Rngs(key), width),
         [8, 16], optimizers.adam(1e-2), (X, Y), loss=loss, steps=1,
     )  # fmt: skip
     assert [x["layer"] for x in check.layers] == ["first", "rest/0", "rest/1", "head"]
