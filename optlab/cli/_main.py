@@ -55,7 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def script() -> NoReturn:
-    """`main` for a shell: ends the process with its code."""
+    """`main` for a shell: ends the process with its code.
+
+    Example:
+      >>> from optlab import cli
+      >>> cli.script()  # doctest: +SKIP
+    """
     code = main()
     if code == INTERRUPTED:
         # JAX may crash in the interpreter's last breath if Ctrl-C reached it while it compiled.

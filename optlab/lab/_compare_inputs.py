@@ -49,9 +49,8 @@ def named_optimizers(given: Any) -> dict[str, Callable[..., Any]]:
 
 def listed_tasks(given: Task | Iterable[Task], steps: int | None) -> list[tuple[Task, int]]:
     """Tasks with the steps that runs on them make."""
-    one: Any = given
-    alone = isinstance(one, Task | str) or not isinstance(one, Iterable)
-    tasks = [one] if alone else list(one)
+    several = isinstance(given, Iterable) and not isinstance(given, Task | str)
+    tasks: list[Any] = list(given) if several else [given]
     if not tasks:
         raise ValueError("compare: needs a task, got none.")
     for task in tasks:
