@@ -52,7 +52,8 @@ def spoken() -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    notes = getattr(error, "__notes__", ())
+    # JAX's own note, below a rule, is of tracebacks.
+    notes = [n for n in getattr(error, "__notes__", ()) if not n.startswith("-----")]
     return " ".join(" ".join([str(error), *notes]).split())
 
 
@@ -163,12 +164,26 @@ def value(text: str) -> Any:
 def one(make: Callable[..., Any], texts: Sequence[str], what: str) -> Any:
     """What a factory makes of `NAME=VALUE`s."""
     given = values(texts)
+    _check_names(make, given, what)
     with spoken():
         try:
             inspect.signature(make).bind(**given)
         except TypeError as error:
             raise Unusable(f"{what}: {one_line(error)}") from error
         return make(**given)
+
+
+def _check_names(make: Callable[..., Any], given: dict[str, Any], what: str) -> None:
+    """Names that the factory does not have, before those that it misses."""
+    parameters = inspect.signature(make).parameters
+    if any(x.kind is x.VAR_KEYWORD for x in parameters.values()):
+        return
+    for name in given:
+        if name not in parameters:
+            short = [x for x in parameters if name == "".join(part[:1] for part in x.split("_"))]
+            nearest = ol.core.checks.nearest(name, parameters)
+            said = f"did you mean {short[0]!r}?" if short else nearest
+            raise Unusable(f"{what} has no argument {name!r}; {said}")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

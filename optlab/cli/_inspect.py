@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
-from inspect import signature
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -42,7 +41,6 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     make = _arguments.optimizer(options.factory)
-    _check_names(make, options)
     made = _arguments.one(make, options.values, options.factory)
     if isinstance(made, optax.GradientTransformation):
         return _chain(made, options)
@@ -52,19 +50,6 @@ def _run(options: argparse.Namespace) -> int:
         f"{options.factory} returns {type(made).__name__}; it must return a transformation, or "
         "(model, params, batch)"
     )
-
-
-def _check_names(make: Callable[..., Any], options: argparse.Namespace) -> None:
-    """Names that the factory does not have, before those that it misses."""
-    parameters = signature(make).parameters
-    if any(x.kind is x.VAR_KEYWORD for x in parameters.values()):
-        return
-    for name in _arguments.assignments(options.values):
-        if name not in parameters:
-            short = [x for x in parameters if name == "".join(part[:1] for part in x.split("_"))]
-            nearest = ol.core.checks.nearest(name, parameters)
-            said = f"did you mean {short[0]!r}?" if short else nearest
-            raise _arguments.Unusable(f"{options.factory} has no argument {name!r}; {said}")
 
 
 def _chain(tx: optax.GradientTransformation, options: argparse.Namespace) -> int:

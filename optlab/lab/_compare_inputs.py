@@ -49,8 +49,10 @@ def named_optimizers(given: Any) -> dict[str, Callable[..., Any]]:
 
 def listed_tasks(given: Task | Iterable[Task], steps: int | None) -> list[tuple[Task, int]]:
     """Tasks with the steps that runs on them make."""
-    several = isinstance(given, Iterable) and not isinstance(given, Task | str)
-    tasks: list[Any] = list(given) if several else [given]
+    one: Any = given
+    tasks: list[Any] = [one]
+    if isinstance(one, Iterable) and not isinstance(one, Task | str):
+        tasks = list(one)
     if not tasks:
         raise ValueError("compare: needs a task, got none.")
     for task in tasks:
