@@ -9,7 +9,7 @@ from typing import Any
 
 from optlab.lab import _compare_inputs
 from optlab.lab._compare_findings import Findings, Scored
-from optlab.lab._ranking import why_diverged
+from optlab.lab._ranking import why_none_is_good
 
 HEADS = (
     "optimizer",
@@ -139,9 +139,9 @@ def notes(comparison: Findings) -> list[str]:
         for name in [row["optimizer"] for row in rows if row["diverged_trials"] == row["trials"]]:
             entry = comparison.entries[task, name]
             runs = [run for one in entry.tunings for few in one.tuned for run in few]
-            lost.setdefault(why_diverged(runs, entry.judge.metric), []).append(name)
+            lost.setdefault(why_none_is_good(runs, entry.judge.metric), []).append(name)
         for why, names in lost.items():
-            found.append(f"Note: on {task}, every trial of {listed(names)} {why}.")
+            found.append(f"Note: on {task}, {listed(names)}: {why}.")
         if rows[0]["target"] is not None and not any(row["reached"] for row in rows):
             found.append(
                 f"Note: on {task}, no winner reached the target {number(rows[0]['target'])}; "

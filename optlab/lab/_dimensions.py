@@ -95,6 +95,9 @@ class _Integers(Dimension):
     def values(self) -> range:
         return range(self.low, self.high + 1)
 
+    def extremes(self) -> tuple[int, int]:
+        return self.low, self.high
+
     def at(self, u: float) -> int:
         if self.log:  # each integer owns what rounds to it
             low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)

@@ -91,7 +91,8 @@ class Engine:
     @property
     def programs_in_words(self) -> str:
         """How many were compiled: one, unless transformations differ in more than numbers."""
-        return f"{self.compiled} {'program' if self.compiled == 1 else 'programs'} compiled"
+        count = len({structure for structure, _ in self._programs})  # on however many devices
+        return f"{count} {'program' if count == 1 else 'programs'} compiled"
 
     @property
     def compile_seconds(self) -> float:

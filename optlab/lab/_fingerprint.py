@@ -36,6 +36,14 @@ def optimizer_fingerprint(task: Task, tx: Any) -> str:
     return _hash(_program(lambda p: tx.update(p, tx.init(p), p, value=jnp.float32(0)), params))
 
 
+def update_fingerprint(task: Task, tx: Any) -> str:
+    """The same of an update alone, whatever the state holds."""
+    _, params, _, _ = task.shapes()
+    state = jax.eval_shape(tx.init, params)
+    program = _program(lambda p, s: tx.update(p, s, p, value=jnp.float32(0)), params, state)
+    return _hash(program)
+
+
 def _hash(parts: Iterator[bytes]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:

@@ -88,11 +88,13 @@ def _check_loss(outputs: Any, value: Any) -> None:
     """(n, 1) outputs minus (n,) targets are n x n numbers, and their mean teaches nothing."""
     if value is None:
         raise TypeError("Task.from_flax: loss returned None; is there a return in it?")
-    n, *rest = jnp.shape(outputs) if hasattr(outputs, "shape") else (0,)
-    if n > 1 and rest == [1] and jnp.shape(value) == (n, n):
+    shape = jnp.shape(outputs) if hasattr(outputs, "shape") else ()
+    spread = shape[:1] * 2 if len(shape) == 1 or shape[1:] == (1,) else None
+    if spread and spread[0] > 1 and jnp.shape(value) == spread:
         raise ValueError(
-            f"Task.from_flax: outputs of shape {(n, 1)} make a loss of shape {(n, n)}: targets of "
-            f"shape {(n,)} were spread over them. Give one number an example: outputs[:, 0]."
+            f"Task.from_flax: outputs of shape {shape} make a loss of shape {spread}. Outputs and "
+            "targets of shapes (n, 1) and (n,) do: give both one shape. If all pairs are meant, "
+            "take the mean in the loss."
         )
 
 
@@ -100,9 +102,10 @@ def _arrays(name: str, data: Any) -> Any:
     """On the device; lists are refused, which JAX takes for trees of numbers, and text."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
         where = f"{name}{jax.tree_util.keystr(path)}"
-        if np.asarray(leaf).dtype.kind in "OSU":
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+        if getattr(dtype, "kind", "") in tuple("OSUMm"):
             raise TypeError(
-                f"Task.from_flax: {where} is text or objects, which JAX cannot hold; number the "
+                f"Task.from_flax: {where} is of dtype {dtype}, which JAX cannot hold; number "
                 "labels: numpy.unique(labels, return_inverse=True)[1]."
             )
         if np.ndim(leaf) == 0:

@@ -153,7 +153,8 @@ def lr_range(
 
     Raises:
       ValueError: for rates, steps or seeds out of range, a task without steps, and a make_tx that
-        gives the same transformation whatever the rate.
+        gives the same transformation whatever the rate, or keeps it in its state where a ramp is
+        asked for.
       TypeError: for what is no task, a make_tx that cannot be called with a rate alone (such as a
         transformation), and a ramp of one that cannot be traced.
 
@@ -188,7 +189,7 @@ def lr_range(
         raise ValueError(f"lr_range: low must be less than high, got {low:g} and {high:g}.")
     seeds = listed_seeds("lr_range", seeds)
     steps = _steps(task, steps, ramp, np.log10(high / low))
-    require_use_of_rate(made, task, low, high)
+    require_use_of_rate(made, task, low, high, ramp)
     if ramp:
         txs = [_traceable(Ramped(made, low, high, steps))]
         rates = np.geomspace(low, high, steps)

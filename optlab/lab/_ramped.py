@@ -15,7 +15,7 @@ import optax
 
 from optlab import core
 from optlab.lab import _population
-from optlab.lab._fingerprint import optimizer_fingerprint
+from optlab.lab._fingerprint import optimizer_fingerprint, update_fingerprint
 from optlab.lab._population import Rebuilt
 from optlab.lab._task import Task
 
@@ -80,9 +80,14 @@ def of_rate(make_tx: Any) -> Callable[..., optax.GradientTransformation]:
 
 
 def require_use_of_rate(
-    made: Callable[..., optax.GradientTransformation], task: Task, low: float, high: float
+    made: Callable[..., optax.GradientTransformation],
+    task: Task,
+    low: float,
+    high: float,
+    ramp: bool,
 ) -> None:
-    """Refuses a factory whose transformations compute the same at both rates.
+    """Refuses a factory whose transformations compute the same at both rates; for a ramp, also one
+    that keeps its rate in its state, where it stays.
 
     Raises:
       ValueError: with the remedy. TypeError: for a factory of something else.
@@ -100,6 +105,13 @@ def require_use_of_rate(
             f"lr_range: make_tx gives the same transformation at the rates {low:g} and {high:g}, "
             "so it does not use the one it is called with. Pass it on, as in "
             "`lambda learning_rate: optlab.adam(learning_rate)`."
+        )
+    first, last = (update_fingerprint(task, tx) for tx in txs)
+    if ramp and first == last:
+        raise ValueError(
+            "lr_range: make_tx keeps its learning rate in its state (as inject_hyperparams does), "
+            "so a ramp would stay at its first rate. Pass a factory that does not, such as "
+            "optlab.adam or optax.adam, or ramp=False."
         )
 
 

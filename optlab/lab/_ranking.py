@@ -61,15 +61,24 @@ def value_at(outcome: Outcome, name: str, place: int) -> float | None:
     return float(values[place]) if len(values) else None
 
 
-def why_diverged(outcomes: Sequence[Outcome], metric: str) -> str:
-    """Where no trial is good, "has a run that diverged", since when, and what to do."""
+def why_none_is_good(outcomes: Sequence[Outcome], metric: str) -> str:
+    """Where every trial diverged, or ended without a finite metric: since when, and what to do."""
+    trials = {o.trial for o in outcomes}
     diverged = [o for o in outcomes if o.status == "diverged"]
-    if not diverged:
+    lost = {o.trial for o in diverged}
+    evaluate = "the validation data, and logarithms, divisions and roots in evaluate"
+    if not lost:
         return (
-            f"ends with a value of {metric} that is not finite, though the training loss is. Look "
-            "at the validation data, and at logarithms, divisions and roots in evaluate"
+            f"every trial ends with a value of {metric} that is not finite, though the training "
+            f"loss is. Look at {evaluate}"
         )
-    said, remedy = "has a run that diverged", "search smaller learning rates, clip the gradients"
+    remedy = "search smaller learning rates, clip the gradients"
+    if lost != trials:
+        return (
+            f"{len(lost)} of {len(trials)} trials have a run that diverged, the others end with a "
+            f"value of {metric} that is not finite. Look at the loss and at {evaluate}; {remedy}"
+        )
+    said = "every trial has a run that diverged"
     first = [o.diverged_at for o in diverged if o.diverged_at is not None]
     if len(first) < len(outcomes):
         since = f", the first at step {min(first)}" if first else ""
@@ -87,12 +96,19 @@ def why_diverged(outcomes: Sequence[Outcome], metric: str) -> str:
     by_seed: dict[int, set[int]] = {}
     for outcome, step in zip(diverged, first, strict=True):
         by_seed.setdefault(outcome.seed, set()).add(step)
-    if len(first) > len(by_seed) and all(len(steps) == 1 for steps in by_seed.values()):
+    together = len(first) > len(by_seed) and all(len(steps) == 1 for steps in by_seed.values())
+    if together and all(map(_broke_off, diverged)):
         return (
-            f"{said}, with a seed always at the same step (the first is {min(first)}), whatever "
-            "the hyperparameters: look at the examples of that batch"
+            f"{said}, from losses that had not risen, with a seed always at the same step (the "
+            f"first is {min(first)}). Look at the examples of that batch, or {remedy}"
         )
     return f"{said}, the first at step {min(first)}. Look at the loss, {remedy}"
+
+
+def _broke_off(run: Outcome) -> bool:
+    """Whether its losses were none too large before one was not finite."""
+    losses = run.losses
+    return run.steps not in run.evaluated and len(losses) > 0 and bool(losses[-1] <= losses[0])
 
 
 def _ranked(trial: Trial, runs: list[Outcome], metric: str, mode: str) -> Ranked:

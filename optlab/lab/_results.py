@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from optlab.lab import _results_text
 from optlab.lab._outcome import Outcome, Trial
-from optlab.lab._ranking import Ranked, ranking, value_at, why_diverged
+from optlab.lab._ranking import Ranked, ranking, value_at, why_none_is_good
 from optlab.lab._space import Space
 
 Table = Literal["rows", "history"]
@@ -190,15 +190,15 @@ class Results:
         """The best trial: by the mean over its seeds of the metric at the end.
 
         Raises:
-          ValueError: if there are no runs, or every trial has a run that diverged.
+          ValueError: if there are no runs, or every trial has a run that diverged, or whose metric
+            is not finite.
         """
         ranking = self.ranking()
         if not ranking:
             raise ValueError("best: there are no runs yet.")
         if ranking[0].status == "diverged":
-            raise ValueError(
-                f"best: {self.why_all_failed()}; `rows` and `history` hold what there is."
-            )
+            why = why_none_is_good(self.outcomes, self.metric)
+            raise ValueError(f"best: {why}; `rows` and `history` hold what there is.")
         return ranking[0]
 
     def ranking(self) -> list[Ranked]:
@@ -206,8 +206,8 @@ class Results:
 
         A trial is worth the mean over its seeds of the metric at the end. Those that were stopped
         early or lack runs come after those that were not, whatever their values, since they cannot
-        be compared; then those of which a run diverged. Equal trials stand in the order of their
-        numbers.
+        be compared; then those of which a run diverged, or ended with no finite metric. Equal
+        trials stand in the order of their numbers.
         """
         return list(self._ranking)
 
@@ -242,10 +242,6 @@ class Results:
             for name in self.hyperparameters
         }
         return {"trial": outcome.trial, "seed": outcome.seed, **named, **after}
-
-    def why_all_failed(self) -> str:
-        """Where no trial is good: since when, and what to do."""
-        return f"every trial {why_diverged(self.outcomes, self.metric)}"
 
     @functools.cached_property
     def _given(self) -> dict[int, Mapping[str, Any]]:

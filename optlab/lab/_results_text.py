@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from optlab.lab._ranking import why_none_is_good
+
 _SHOWN = 5
 
 
@@ -29,7 +31,9 @@ def _headline(results: Any) -> str:
 def _best_few(results: Any) -> Iterable[str]:
     good = [ranked for ranked in results.ranking() if ranked.status != "diverged"][:_SHOWN]
     if not good:
-        return [f"{results.why_all_failed()}." if results.ranking() else "no runs yet"]
+        if not results.ranking():
+            return ["no runs yet"]
+        return [f"{why_none_is_good(results.outcomes, results.metric)}."]
     several = any(ranked.seeds > 1 for ranked in good)
     stopped = any(ranked.status == "stopped" for ranked in good)
     extra = [*(["std"] if several else []), *(["steps"] if stopped else [])]

@@ -84,9 +84,10 @@ def check_space(
       The space; one that is checked already, checked against this `make_tx`.
 
     Raises:
-      ValueError: if the space is empty, names an argument that `make_tx` does not take, leaves out
-        one that it needs. What `make_tx` raises itself for values in it, with a note.
+      ValueError: if the space is empty, names an argument that `make_tx` does not take, or leaves
+        out one that it needs.
       TypeError: if it is no dict, or holds something that is neither dimension nor constant.
+      Whatever `make_tx` itself raises for values in it; of these two kinds with a note.
 
     Example:
       >>> import optlab as ol

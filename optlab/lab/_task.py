@@ -37,7 +37,8 @@ class Task:
       validation: a pytree of arrays for `evaluate`.
       metric: which of these names (or "train_loss") judges a run.
       mode: "min" if less of it is better, "max" if more is; None for what its name says, "max" for
-        "accuracy", and "min" if that says nothing.
+        "accuracy", and "min" if that says nothing. `dataclasses.replace` keeps it: with another
+        metric, say it.
       target: a value of the metric that a good run reaches, or None.
       steps: updates a run makes unless another number is asked for.
       baseline: a transformation that is known to reach the target, or None.

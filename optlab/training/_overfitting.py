@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from optlab.core import better
 from optlab.training import _curves
 
@@ -96,10 +98,11 @@ def overfitting(
     behind = values[best + 1 :]
     if not values[best] > 0 or len(behind) < _AFTER:
         return None
-    if not (behind[-_AFTER:] / values[best] - 1 > threshold).all():
+    if not (behind[-_AFTER:] / values[best] - 1 > threshold).all() or not np.isfinite(behind[-1]):
         return None
     at, losses = _curves.series(rows, "loss")
-    then = losses[at <= steps[best]][-_REPORTS:]
+    at, losses = at[np.isfinite(losses)], losses[np.isfinite(losses)]
+    then = losses[at <= max(steps[best], at.min(initial=np.inf))][-_REPORTS:]
     now = losses[at > steps[best]][-_REPORTS:]
     if not len(then) or not len(now) or not now.mean() < then.mean():
         return None

@@ -14,6 +14,7 @@ import pytest
 
 import optlab as ol
 from optlab import cli
+from optlab.lab.tasks import _digits_data
 
 MODULE = """
 import dataclasses
@@ -216,6 +217,18 @@ def test_ctrl_c_while_compiling_ends_the_process_with_130():
     assert (found.returncode, found.stderr) == (130, "optlab: interrupted\n")
 
 
+@pytest.fixture
+def lacks(monkeypatch):
+    """Makes a library one that is not installed."""
+    find = importlib.util.find_spec
+
+    def hide(library):
+        hidden = lambda name, *rest: None if name == library else find(name, *rest)  # noqa: E731
+        monkeypatch.setattr(importlib.util, "find_spec", hidden)
+
+    return hide
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -224,23 +237,20 @@ def test_ctrl_c_while_compiling_ends_the_process_with_130():
         "lr-range mine:task sgd --plot a.png",
     ],
 )
-def test_a_library_that_plots_need_is_missed_before_anything_is_trained(optlab, monkeypatch, line):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name)
-    )
+def test_a_library_that_plots_need_is_missed_before_anything_is_trained(optlab, lacks, line):
+    lacks("matplotlib")
     code, out, err = optlab(line)
     assert (code, out) == (2, "")
     assert 'needs matplotlib, which is not installed: pip install "optlab[plot]"' in err
 
 
-def test_a_library_that_a_built_in_task_needs_is_named_in_a_line(optlab, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+def test_a_library_that_a_built_in_task_needs_is_named_in_a_line(optlab, lacks):
+    lacks("sklearn")
+    _digits_data._table.cache_clear()  # other tests have read it
     code, _, err = optlab("sweep digits_mlp sgd learning_rate=0.1,0.2")
     assert code == 2
     assert err.count("\n") == 1
-    assert "scikit-learn" in err
+    assert "The digits come with scikit-learn, which is not installed." in err
 
 
 def test_a_reader_who_leaves_early_is_no_error(folder):

@@ -255,13 +255,13 @@ def test_an_optimizer_all_of_whose_trials_diverge_loses_and_is_named():
     fine = entry("fine", *drawn(rng, 0.0))
     found = comparison({("bowl", "fine"): fine, ("bowl", "lost"): lost})
     assert found.verdict("fine", "lost").better == "fine"
-    assert "every trial of lost has a run that diverged" in str(found)
+    assert "lost: every trial has a run that diverged" in str(found)
     assert "failed [failed, failed]" in str(found)
     assert found.rows[1]["hyperparameters"] == [None] * 3
     assert found.rows[1]["seconds_to_target"] == math.inf
     both = comparison({("bowl", "x"): lost, ("bowl", "y"): lost})
     assert not both.separated("x", "y")
-    assert "every trial of x, y has a run that diverged" in str(both)
+    assert "x, y: every trial has a run that diverged" in str(both)
     _html.report(both)
 
 

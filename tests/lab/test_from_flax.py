@@ -174,10 +174,20 @@ def test_data_may_be_a_function_of_key_and_step():
 def test_targets_that_spread_over_the_outputs_are_refused():
     x = np.zeros((16, 4), np.float32)
     data = {"x": x, "y": x[:, 0]}
-    message = r"\(8, 1\) make a loss of shape \(8, 8\): targets"
+    message = r"\(8, 1\) make a loss of shape \(8, 8\)\. .*give both one shape"
     with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError, match=message):
         Task.from_flax(nn.Dense(1), lambda o, b: (o - b["y"]) ** 2, data, batch_size=8)
     Task.from_flax(nn.Dense(1), lambda o, b: (o[:, 0] - b["y"]) ** 2, data, batch_size=8)
+
+
+def test_a_module_may_return_its_own_loss():
+    class Own(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return jnp.mean(nn.Dense(1)(x) ** 2)
+
+    x = np.zeros((16, 4), np.float32)
+    assert Task.from_flax(Own(), lambda o, b: o, {"x": x}, batch_size=8).metric == "train_loss"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +197,7 @@ def test_targets_that_spread_over_the_outputs_are_refused():
         (
             {"x": np.zeros((2, 4)), "label": ["a", "b"]},
             None,
-            r"\[0\] is text or objects",
+            r"\[0\] is of dtype <U1",
         ),
         ({"x": np.zeros((2, 4)), "label": np.array(["a", "b"])}, None, "return_inverse=True"),
         ({"x": np.zeros((2, 4), np.float32)}, lambda outputs, batch: None, "loss returned None"),

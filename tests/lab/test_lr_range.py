@@ -183,13 +183,22 @@ SCHEDULED = {
     "optlab, a function": lambda rate: ol.sgd(lambda step: rate / (1 + step)),
     "Optax": lambda rate: optax.sgd(optax.cosine_decay_schedule(rate, 100)),
     "Optax, from zero": lambda rate: optax.sgd(optax.linear_schedule(0.0, rate, 10)),
-    "Optax, in the state": lambda rate: optax.inject_hyperparams(optax.sgd)(learning_rate=rate),
 }
+
+
+def in_state(rate):
+    return optax.inject_hyperparams(optax.sgd)(learning_rate=rate)
 
 
 @pytest.mark.parametrize("make_tx", SCHEDULED.values(), ids=SCHEDULED)
 def test_a_rate_within_a_schedule_is_used(make_tx):
-    require_use_of_rate(of_rate(make_tx), parabola(), 1e-4, 100.0)
+    require_use_of_rate(of_rate(make_tx), parabola(), 1e-4, 100.0, ramp=True)
+
+
+def test_a_rate_that_stays_in_the_state_is_refused_for_a_ramp_alone():
+    with pytest.raises(ValueError, match=r"keeps its learning rate in its state .*or ramp=False"):
+        find(parabola(), in_state)
+    require_use_of_rate(of_rate(in_state), parabola(), 1e-4, 100.0, ramp=False)
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,18 @@ def test_when_all_diverged_at_once_it_is_not_laid_on_the_rates(later, said):
 
 def test_divergence_at_one_step_whatever_the_hyperparameters_is_laid_on_its_batch():
     runs = [run(i, seed, [], "diverged", 40 + seed) for i in range(3) for seed in (0, 1)]
-    with pytest.raises(ValueError, match=r"the first is 40.*look at the examples of that batch"):
-        results(runs).best()
+    level = [r._replace(losses=np.ones(40 + r.seed, np.float32)) for r in runs]
+    with pytest.raises(ValueError, match=r"the first is 40\)\. Look at the examples of that batch"):
+        results(level).best()
+    rising = [r._replace(losses=np.arange(1, 41 + r.seed, dtype=np.float32)) for r in runs]
+    with pytest.raises(ValueError, match=r"the first at step 40\. Look at the loss, search"):
+        results(rising).best()
+
+
+def test_divergence_beside_metrics_that_are_not_finite_is_told_apart():
+    found = results([run(0, 0, [2], "diverged", 5), run(1, 0, [math.nan])])
+    with pytest.raises(ValueError, match="1 of 2 trials have a run that diverged, the others end"):
+        found.best()
 
 
 def test_a_metric_that_is_not_finite_is_not_called_divergence():

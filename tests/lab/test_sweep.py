@@ -252,6 +252,15 @@ def test_when_all_diverge_the_results_are_there_and_say_so():
         results.best()
 
 
+@pytest.mark.parametrize("evaluations", [1, 20])
+def test_rates_that_are_far_too_large_are_not_laid_on_the_data(evaluations):
+    space = {"learning_rate": lab.grid([5.0, 9.0, 50.0])}
+    results = sweep(space=space, budget=None, steps=300, seeds=2, evaluations=evaluations)
+    with pytest.raises(ValueError, match="search smaller learning rates"):
+        results.best()
+    assert "batch" not in repr(results)
+
+
 STUDY = """
 import sys, time
 sys.path.insert(0, {here!r})

@@ -168,6 +168,8 @@ def too_small(course: Course) -> Finding | None:
     if not samples.all_groups("weight_norm").any() or not samples.all_groups("gradient_norm").any():
         return None
     peak = float(np.max(ratios, initial=0))
+    if not peak < limits.SMALL_RATIO:
+        return None
     # How far a step goes is rate times gradient: a small step does not say which of them is small.
     advice = (
         "But gradients are next to nothing beside the weights in every layer too, which is not the "
@@ -177,8 +179,6 @@ def too_small(course: Course) -> Finding | None:
         else "Multiply the learning rate by 10 until the ratio is about 1e-3. (Fine-tuning may "
         "want this little.)"
     )
-    if not peak < limits.SMALL_RATIO:
-        return None
     return finding_of(
         course, "learning rate too small", None, range(len(samples.steps)),
         "largest update norm over weight norm", peak, limits.SMALL_RATIO,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from optlab import initializers
 from optlab.core import checks
@@ -165,9 +166,9 @@ class Bench:
         if isinstance(value, Mapping):
             return Candidate(
                 name,
-                f"{len(value)} rules" + self._bias_text(),
+                f"{len(value)} rules",
                 value,
-                lambda key: initializers.reinitialize(key, self._start(), value),
+                lambda key: initializers.reinitialize(key, self.model.params, value),
             )
         if callable(value):
             return Candidate(name, "made by a function", None, value)
@@ -189,7 +190,7 @@ class Bench:
     def _leaves(self) -> list[Any]:
         """Those that candidates start from."""
         leaves = self.model.leaves(self.model.params)
-        return [0 * x if i in self.unbiased else x for i, x in enumerate(leaves)]
+        return [jnp.zeros_like(x) if i in self.unbiased else x for i, x in enumerate(leaves)]
 
     def _start(self) -> PyTree:
         return self.model.tree(self._leaves()) if self.unbiased else self.model.params

@@ -193,7 +193,7 @@ def _linen(owner: str, model: Any, params: PyTree, batch: PyTree) -> tuple[Any, 
             'of them: what model.init(key, x) returned, not its "params" alone.'
         )
     # Running averages are of no use at step 0: BatchNorm normalises by the batch, as in training.
-    told = mode(model.__call__, bool(changing))
+    told = mode(model.__call__, "batch_stats" in changing)
 
     def forward(tree: PyTree, given: PyTree) -> Any:
         variables = tree if whole else {"params": tree}
@@ -211,11 +211,12 @@ def _nnx(owner: str, nnx: Any, model: Any, params: PyTree) -> tuple[Any, PyTree]
     graph, own, rest = nnx.split(model, nnx.Param, ...)
     params = own if params is None else params
     _check_same(owner, params, own)
+    told = any(isinstance(part, nnx.BatchNorm) for _, part in nnx.iter_modules(model))
 
     def forward(tree: PyTree, given: PyTree) -> Any:
         module = nnx.merge(graph, tree, rest, copy=True)
         module.set_attributes(nnx.Dropout, deterministic=True, raise_if_not_found=False)
-        return module(inputs_of(given), **mode(type(module).__call__, False))
+        return module(inputs_of(given), **mode(type(module).__call__, told))
 
     return forward, params
 

@@ -98,6 +98,21 @@ def test_batch_norm_normalises_by_the_batch_and_dropout_is_off():
     assert report.rows == without.rows
 
 
+def test_batch_norm_of_nnx_modules_normalises_by_the_batch():
+    class Normalized(nnx.Module):
+        def __init__(self, rngs):
+            self.first, self.last = nnx.Linear(12, 8, rngs=rngs), nnx.Linear(8, 2, rngs=rngs)
+            self.norm = nnx.BatchNorm(8, rngs=rngs)
+
+        def __call__(self, x, train):
+            x = self.norm(100 * self.first(x), use_running_average=not train)
+            return self.last(jnp.tanh(x))
+
+    rows = report_of(Normalized(nnx.Rngs(0)), None).layers("as given")
+    assert rows[0]["normalized"]
+    assert rows[0]["post_std"] < 1
+
+
 def test_a_coordinate_check_tells_modules_that_they_evaluate():
     class Wide(nn.Module):
         width: int
