@@ -36,7 +36,7 @@ def sweep(task: lab.Task, make_tx: Callable[..., Any], space: Mapping[str, Any],
 
 
 def versus(tasks: Any, optimizers: Mapping[str, Callable[..., Any]], space: Any, **options):
-    given = {"studies": 3, "trials": 20, "seeds": SEEDS, "progress": sys.stderr.isatty()}
+    given = {"progress": sys.stderr.isatty()}
     return lab.compare(tasks, optimizers, space=space, **{**given, **options})
 
 
@@ -189,8 +189,7 @@ def overfitting(figures: Path | None) -> None:
 
     print("test data, mean and deviation over seeds, at the end and where validation was best:")
     for name, (task, penalty) in tried.items():
-        space = {"learning_rate": 1e-3, "weight_decay": 0.0, "l1": 0.0, **penalty}
-        runs = sweep(task, make_tx, space, evaluations=50).outcomes
+        runs = sweep(task, make_tx, {"learning_rate": 1e-3, **penalty}, evaluations=50).outcomes
         stops = [int(run.metrics["loss"].argmin()) for run in runs]
         cells = [f"training loss {np.mean([run.metrics['train_loss'][-1] for run in runs]):.2g}"]
         for metric in ("test_loss", "accuracy"):

@@ -1,6 +1,6 @@
 """How near `lr_range` comes to the best learning rate of a sweep, on the built-in tasks.
 
-    python benchmarks/lr_range.py                    # Adam, all ten tasks, about ten minutes
+    python benchmarks/lr_range.py                    # Adam, all ten tasks, about 4 minutes
     python benchmarks/lr_range.py --optimizer sgd quadratic rosenbrock
 
 The sweep: four rates a decade from 1e-5 to 10, five seeds, the task's whole budget; its optimum is

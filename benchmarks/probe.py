@@ -9,7 +9,7 @@ all: floating-point operations and bytes by XLA's count (which counts every bran
 update took all), temporaries in copies of the parameters, bytes of state, and CPU seconds to
 compile.
 
-    python benchmarks/probe.py             # about 3 minutes on 2 cores
+    python benchmarks/probe.py             # about a minute on 2 cores
     python benchmarks/probe.py --rounds 3 --updates 10  # seconds
 """
 

@@ -102,9 +102,9 @@ def make_sampler(
     if budget is not None:
         budget = int(checks.positive_count("sweep", "budget", budget))
     if sampler is None:
-        enough = space.dimensions and budget is not None and budget >= (space.size or math.inf)
-        listed = space.size is not None and (budget is None or enough)
-        sampler = "grid" if listed else "sobol"
+        size = space.size
+        whole = size is not None and (budget is None or (space.dimensions and budget >= size))
+        sampler = "grid" if whole else "sobol"
     if isinstance(sampler, str):
         checks.one_of("grid", *_POINTS, *METHODS)("sweep", "sampler", sampler)
     if sampler == "grid":

@@ -68,8 +68,8 @@ def overfitting(
       threshold: the generalization loss from which on it counts, relative, > 0.
 
     Returns:
-      What was found, or None: also with fewer than three evaluations behind the best, and for
-      losses that are not above zero, whose ratio says nothing.
+      What was found, or None: also with fewer than three evaluations behind the best, as with a
+      patience of 1 or 2, and for losses that are not above zero, whose ratio says nothing.
 
     Raises:
       ValueError: for a threshold that is not above zero.
